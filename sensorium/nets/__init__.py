@@ -1,0 +1,1 @@
+"""Named arrays to named arrays: one file per engine."""

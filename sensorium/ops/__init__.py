@@ -1,0 +1,1 @@
+"""Pure numpy: boxes, sequences, metrics."""

@@ -1,0 +1,1 @@
+"""Our own small networks, one file each."""
