@@ -1,1 +1,72 @@
 """Named arrays to named arrays: one file per engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from sensorium.errors import InputError, MissingError
+from sensorium.nets.ort import OrtNet
+
+# File-name suffix of each precision, as transformers.js and the onnx-community folders spell them.
+SUFFIXES = {"fp32": "", "fp16": "_fp16", "int8": "_quantized"}
+
+
+def split_stem(stem: str) -> tuple[str, str]:
+    """`encoder_model_fp16` to (`encoder_model`, `fp16`)."""
+    for precision, suffix in SUFFIXES.items():
+        if suffix and stem.endswith(suffix):
+            return stem.removesuffix(suffix), precision
+    return stem, "fp32"
+
+
+class FolderNets(Mapping[str, OrtNet]):
+    """The networks in a model folder's `onnx/`, each opened when it is first asked for.
+
+    Args:
+        folder: the model folder.
+        precision: `fp32`, `fp16` or `int8`; None takes fp32, or what there is where there is no fp32. A file that
+            does not exist in the precision asked for is taken in fp32, as long as one file has that precision.
+        threads: of one run; None for all cores this process may use.
+
+    Raises:
+        InputError: the folder holds no network.
+        MissingError: no network has this precision.
+    """
+
+    def __init__(self, folder: Path, precision: str | None = None, threads: int | None = None) -> None:
+        self.threads = threads
+        self.precision = precision
+        found: dict[str, dict[str, Path]] = {}
+        for path in sorted((folder / "onnx").glob("*.onnx")):
+            stem, kind = split_stem(path.stem)
+            found.setdefault(stem, {})[kind] = path
+        if not found:
+            raise InputError(f"{folder}: no network in its folder 'onnx'; is this a model folder?")
+        if precision is not None and not any(precision in kinds for kinds in found.values()):
+            has = ", ".join(sorted({kind for kinds in found.values() for kind in kinds}))
+            raise MissingError(
+                f"{folder}: there is no {precision} file here (there is {has}); "
+                f"make one with `sensorium export {folder} --to {precision}`"
+            )
+        self.paths = {
+            stem: kinds.get(precision or "fp32") or kinds.get("fp32") or next(iter(kinds.values()))
+            for stem, kinds in found.items()
+        }
+        self._open: dict[str, OrtNet] = {}
+
+    def __getitem__(self, name: str) -> OrtNet:
+        if name not in self._open:
+            if name not in self.paths:
+                raise KeyError(name)
+            self._open[name] = OrtNet(self.paths[name], self.threads)
+        return self._open[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.paths
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)

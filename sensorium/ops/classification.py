@@ -145,6 +145,4 @@ def multi_scores(rows: Sequence[tuple[Ints, Floats]], threshold: float = 0.5) ->
 def shares(truths: Sequence[Sequence[str]]) -> dict[str, float]:
     """How often each label occurs among the examples, the most common first: the naive predictor's answer."""
     counts = Counter(label for labels in truths for label in labels)
-    return {
-        label: n / len(truths) for label, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    }
+    return {label: n / len(truths) for label, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))}

@@ -111,9 +111,7 @@ def options(task: type[Any]) -> list[Option]:
     """The options of a task: the keyword-only parameters of its `predict`, or else of its `decode`."""
     function = getattr(task, "predict", None) or task.decode
     lines = [line.strip() for line in (inspect.getdoc(function) or "").splitlines()]
-    help_of = dict(
-        line.split(": ", 1) for line in lines if ": " in line and line.split(": ")[0].isidentifier()
-    )
+    help_of = dict(line.split(": ", 1) for line in lines if ": " in line and line.split(": ")[0].isidentifier())
     return [
         Option(p.name, str(p.annotation), p.default, help_of.get(p.name, ""))
         for p in inspect.signature(function).parameters.values()

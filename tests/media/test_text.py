@@ -30,9 +30,7 @@ def test_load(tmp_path: Path) -> None:
     assert text.load(tmp_path / "a.txt") == "grün"
 
 
-@pytest.mark.parametrize(
-    "source", [b"\xff", 3, None, Path("/nowhere/at all"), "a" * (text.MAX_CHARACTERS + 1)]
-)
+@pytest.mark.parametrize("source", [b"\xff", 3, None, Path("/nowhere/at all"), "a" * (text.MAX_CHARACTERS + 1)])
 def test_load_refuses(source: object) -> None:
     with pytest.raises(InputError) as error:
         text.load(source)  # type: ignore[arg-type]

@@ -50,9 +50,7 @@ def test_no_examples_is_nan():
 
 def test_a_label_the_model_does_not_have_is_a_class_of_its_own():
     pairs = [(0, 0), (1, 1), (c.unknown("new"), 1), (c.unknown("newer"), 0)]
-    expected = metrics.f1_score(
-        ["a", "b", "new", "newer"], ["a", "b", "b", "a"], average="macro", zero_division=0
-    )
+    expected = metrics.f1_score(["a", "b", "new", "newer"], ["a", "b", "b", "a"], average="macro", zero_division=0)
     assert c.single_scores(pairs)["macro_f1"] == pytest.approx(expected)
     rows = [(np.array([0, c.unknown("new")]), np.array([0.9, 0.1])), (np.array([1]), np.array([0.2, 0.8]))]
     assert c.multi_scores(rows)["macro_f1"] == pytest.approx(2 / 3)

@@ -1,0 +1,229 @@
+"""Predict and evaluate: for any task and any network, whether it stands in a folder or is being trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from sensorium.errors import InputError, SensoriumError
+from sensorium.ops import bootstrap
+from sensorium.tasks import Arrays, Nets, Tally, Task, options
+
+BATCH_SIZE = 16
+
+
+def collate(items: Sequence[Arrays], padding: dict[str, float]) -> Arrays:
+    """Put examples on a new first axis; arrays named in `padding` are filled up at their ends to equal shapes."""
+    batch = {}
+    for name in items[0]:
+        arrays = [item[name] for item in items]
+        if name in padding and len({a.shape for a in arrays}) > 1:
+            shape = tuple(max(sizes) for sizes in zip(*(a.shape for a in arrays)))
+            filled = np.full((len(arrays), *shape), padding[name], arrays[0].dtype)
+            for row, array in zip(filled, arrays):
+                row[tuple(slice(0, n) for n in array.shape)] = array
+            batch[name] = filled
+        else:
+            batch[name] = np.stack(arrays)
+    return batch
+
+
+def _alike(items: Sequence[Arrays], padding: dict[str, float]) -> list[list[int]]:
+    """Indices of the examples that can share a batch: those whose arrays without a padding value agree in shape."""
+    groups: dict[Any, list[int]] = {}
+    for i, item in enumerate(items):
+        key = tuple((name, a.shape if name not in padding else a.ndim) for name, a in sorted(item.items()))
+        groups.setdefault(key, []).append(i)
+    return list(groups.values())
+
+
+def _fixed_batch(net: Any) -> int | None:
+    """The batch size that is fixed in a network's file, or None where it is free."""
+    sizes = {s[0] for s, _ in net.inputs.values() if len(s) > 0 and isinstance(s[0], int)} if net.inputs else set()
+    return max(sizes) if sizes else None
+
+
+def run(task: Task, nets: Nets, sources: Sequence[Any], **given: Any) -> list[Any]:
+    """The task's answers to opened sources, computed together.
+
+    Args:
+        sources: what `task.open` gave.
+        given: options of the task's answer.
+
+    Raises:
+        InputError: an option that the task does not have, or inputs that the network does not take.
+    """
+    known = {o.name for o in options(type(task))}
+    if unknown := sorted(set(given) - known):
+        has = ", ".join(sorted(known)) or "none"
+        raise InputError(f"{task.name} has no option '{unknown[0]}'; its options: {has}")
+    if not sources:
+        return []
+    several = getattr(task, "predict", None)
+    if several is not None:
+        answers: list[Any] = several(nets, list(sources), **given)
+        return answers
+    if "model" not in nets:
+        raise InputError(f"{task.name} runs one network, onnx/model.onnx; this folder has {', '.join(nets)}")
+    net = nets["model"]
+    items = [task.prepare(source) for source in sources]
+    results: list[Any] = [None] * len(items)
+    size = _fixed_batch(net)
+    for group in _alike(items, task.padding):
+        for start in range(0, len(group), size or len(group)):
+            chunk = group[start : start + (size or len(group))]
+            chunk_items = [items[i] for i in chunk]
+            if size:  # fill a fixed batch up with copies of its last example
+                chunk_items += [chunk_items[-1]] * (size - len(chunk))
+            outputs = net(collate(chunk_items, task.padding))
+            for row, i in enumerate(chunk):
+                results[i] = task.decode({k: v[row] for k, v in outputs.items()}, sources[i], **given)
+    return results
+
+
+def open_source(task: Task, source: Any) -> Any:
+    """What `task.open` gives, or the `SensoriumError` it raises."""
+    try:
+        return task.open(source)
+    except SensoriumError as error:
+        return error
+
+
+def stream(
+    task: Task, nets: Nets, sources: Iterable[Any], *, batch_size: int = BATCH_SIZE, **given: Any
+) -> Iterator[tuple[Any, Any]]:
+    """Answer any number of sources with bounded memory: the next batch is opened while this one is computed.
+
+    Yields:
+        (source, result) in the order given; where one cannot be answered, the result is the `SensoriumError`.
+    """
+    waiting = iter(sources)
+    with ThreadPoolExecutor(1) as opener:
+
+        def next_batch() -> list[tuple[Any, Any]]:
+            return [(s, open_source(task, s)) for s in islice(waiting, batch_size)]
+
+        pending = opener.submit(next_batch)
+        while batch := pending.result():
+            pending = opener.submit(next_batch)
+            good = [i for i, (_, opened) in enumerate(batch) if not isinstance(opened, SensoriumError)]
+            answers = dict(zip(good, answer_each(task, nets, [batch[i][1] for i in good], **given)))
+            for i, (source, opened) in enumerate(batch):
+                yield source, answers.get(i, opened)
+
+
+def answer_each(task: Task, nets: Nets, opened: Sequence[Any], **given: Any) -> list[Any]:
+    """`run`, where one bad example among many fails alone: its place holds the `SensoriumError`."""
+    try:
+        return run(task, nets, opened, **given)
+    except SensoriumError as error:
+        if len(opened) == 1:
+            return [error]
+        return [answer_each(task, nets, [one], **given)[0] for one in opened]
+
+
+@dataclass
+class Evaluation:
+    """How good a model is on some examples.
+
+    Attributes:
+        metrics: name to value with the 95 % confidence interval, `low` and `high`.
+        baseline: name to value of the naive predictor.
+        ids, predictions, truths, tallies: per example, in the same order.
+    """
+
+    task: str
+    split: str
+    metrics: dict[str, dict[str, float]]
+    baseline: dict[str, float] = field(default_factory=dict)
+    ids: list[str] = field(default_factory=list)
+    sources: list[Any] = field(default_factory=list)
+    predictions: list[Any] = field(default_factory=list)
+    truths: list[Any] = field(default_factory=list)
+    tallies: list[Tally] = field(default_factory=list)
+
+    def worst(self, count: int = 10) -> list[int]:
+        """Indices of the examples that went worst, the worst first."""
+        return sorted(range(len(self.tallies)), key=lambda i: self.tallies[i].quality)[:count]
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `evaluate --json` prints."""
+        from sensorium.tasks import to_json
+
+        report = {
+            "task": self.task,
+            "split": self.split,
+            "examples": len(self.tallies),
+            "metrics": self.metrics,
+            "baseline": self.baseline,
+            "worst": [{"id": self.ids[i], "quality": self.tallies[i].quality} for i in self.worst()],
+        }
+        cleaned: dict[str, Any] = to_json(report)
+        return cleaned
+
+
+def evaluate(
+    task: Task,
+    nets: Nets,
+    examples: Sequence[Any],
+    *,
+    split: str = "all",
+    learn: Sequence[Any] = (),
+    resamples: int = 1000,
+    batch_size: int = BATCH_SIZE,
+    progress: Callable[[int], None] | None = None,
+    keep: bool = True,
+    **given: Any,
+) -> Evaluation:
+    """Run the task's nets on examples and measure the answers with the field's metrics.
+
+    Args:
+        examples: of a `Dataset`; each has the fields that the task names.
+        learn: examples that the naive baseline learns from; none leaves the baseline out.
+        resamples: bootstrap resamples for the confidence intervals; 0 leaves them out.
+        progress: called with the number of examples done in each batch.
+        keep: keep sources, predictions and truths for pictures and lists.
+        given: options of the answer, over those the task evaluates with.
+
+    Raises:
+        InputError: there is no example, or one cannot be read or answered.
+    """
+    if not examples:
+        raise InputError(f"no example in split '{split}' to evaluate on")
+    how = {**task.evaluation, **given}
+    found = Evaluation(task.name, split, {})
+    sources = (e.fields.get(task.source) for e in examples)
+    for example, (source, result) in zip(examples, stream(task, nets, sources, batch_size=batch_size, **how)):
+        if isinstance(result, SensoriumError):
+            message = str(result)
+            raise type(result)(message if example.where in message else f"{example.where}: {message}")
+        truth = example.fields[task.truth]
+        found.tallies.append(task.tally(result, truth, nets))
+        found.ids.append(example.id)
+        if keep:
+            found.sources.append(source)
+            found.predictions.append(result)
+            found.truths.append(truth)
+        if progress is not None:
+            progress(1)
+    if resamples:
+        found.metrics = bootstrap.interval(found.tallies, task.score, resamples=resamples)
+    else:
+        found.metrics = {
+            name: {"value": value, "low": value, "high": value} for name, value in task.score(found.tallies).items()
+        }
+    if learn:
+        found.baseline = baseline(task, nets, examples, learn)
+    return found
+
+
+def baseline(task: Task, nets: Nets, examples: Sequence[Any], learn: Sequence[Any]) -> dict[str, float]:
+    """What the task's naive predictor, learned from `learn`, reaches on `examples`."""
+    naive = task.baseline([e.fields.get(task.source) for e in learn], [e.fields[task.truth] for e in learn])
+    tallies = [task.tally(naive(e.fields.get(task.source)), e.fields[task.truth], nets) for e in examples]
+    return task.score(tallies)

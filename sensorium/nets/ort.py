@@ -1,0 +1,78 @@
+"""ONNX Runtime."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from sensorium.errors import InputError
+
+Arrays = dict[str, np.ndarray]
+DTYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(bool)": np.bool_,
+    "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+}
+
+
+def available_cores() -> int:
+    """Cores that this process may use (an affinity mask or a container's limit counts)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class OrtNet:
+    """One ONNX file as a function from named arrays to named arrays, all with a batch axis.
+
+    Attributes:
+        inputs: name to (shape, dtype); a free axis of a shape is its name or None.
+        outputs: names, in the order of the file.
+
+    Raises:
+        InputError: the file is not a network that ONNX Runtime can run.
+    """
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads or available_cores()
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # A spinning pool halves the speed of whatever else runs on the machine.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self.path = path
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime raises many kinds for a file it cannot read
+            reason = str(error).split("\n", 1)[0].split(" : ")[-1][:200]
+            raise InputError(f"{path}: not a network that ONNX Runtime {ort.__version__} can run: {reason}") from None
+        self.inputs: dict[str, tuple[list[Any], Any]] = {
+            i.name: (i.shape, DTYPES.get(i.type, np.float32)) for i in self._session.get_inputs()
+        }
+        self.outputs: list[str] = [o.name for o in self._session.get_outputs()]
+
+    def __call__(self, feeds: Arrays) -> Arrays:
+        """Run the network; arrays it does not ask for are left out, types are brought to those it asks for.
+
+        Raises:
+            InputError: an input is missing or has a shape that the network does not take.
+        """
+        missing = [name for name in self.inputs if name not in feeds]
+        if missing:
+            raise InputError(f"{self.path.name} needs the input '{missing[0]}', which this task does not prepare")
+        ready = {name: np.ascontiguousarray(feeds[name], dtype=dtype) for name, (_, dtype) in self.inputs.items()}
+        try:
+            return dict(zip(self.outputs, self._session.run(None, ready)))
+        except Exception as error:
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in ready.items())
+            reason = str(error).split("\n", 1)[0].split(" : ")[-1][:200]
+            raise InputError(f"{self.path.name} cannot be run on {shapes}: {reason}") from None
