@@ -1,7 +1,7 @@
 """How far generated pictures are from real ones, from the feature vectors of both: FID and KID.
 
-Formulae and defaults are those of torch-fidelity. FID (Heusel et al. 2017) fits a Gaussian to each set and grows
-with fewer examples; KID (Binkowski et al. 2018) is an unbiased estimate, so it can be trusted on a few hundred.
+Formulae and defaults are those of torch-fidelity. FID (Heusel et al. 2017) fits a Gaussian to each set and
+grows with fewer examples; KID (Binkowski et al. 2018) is an unbiased estimate, to be trusted on a few hundred.
 """
 
 from __future__ import annotations
@@ -38,15 +38,16 @@ def fid(x: np.ndarray, y: np.ndarray) -> float:
     a = (x - x.mean(0)) / np.sqrt(len(x) - 1)
     b = (y - y.mean(0)) / np.sqrt(len(y) - 1)
     spread = (a * a).sum() + (b * b).sum()
-    r, s = np.linalg.qr(a, "r"), np.linalg.qr(b, "r")  # A'A = R'R: (d, d) at most, however many examples
+    r, s = np.linalg.qr(a)[1], np.linalg.qr(b)[1]  # A'A = R'R: (d, d) at most, however many examples
     root = np.linalg.svd(r @ s.T, compute_uv=False).sum()
     return float(difference @ difference + spread - 2 * root)
 
 
 def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The kernel of KID, (x·y / d + 1)³: (n, d) and (m, d) to (n, m)."""
-    k: np.ndarray = x @ y.T / x.shape[1] + 1
-    return k * k * k
+    k = x @ y.T / x.shape[1] + 1
+    cube: np.ndarray = k * k * k
+    return cube
 
 
 def mmd(x: np.ndarray, y: np.ndarray) -> float:
@@ -65,9 +66,10 @@ def mmd(x: np.ndarray, y: np.ndarray) -> float:
 def kid(
     x: np.ndarray, y: np.ndarray, *, subsets: int = 100, subset_size: int = 1000, seed: int = 2020
 ) -> tuple[float, float]:
-    """The kernel inception distance: mean and standard deviation over random subsets; 0 is best, below 0 is chance.
+    """The kernel inception distance: mean and standard deviation over random subsets; 0 is best.
 
     With a `subset_size` of both sets or more, every subset is the whole, and the standard deviation 0.
+    Being unbiased, it may be a little below 0 where the sets are alike.
 
     Args:
         x: features of one set, (n, d).

@@ -1,4 +1,4 @@
-"""FID and KID against torch-fidelity where it is installed, and against a matrix root and a plain loop everywhere."""
+"""FID and KID against torch-fidelity where it is installed; FID against two other formulae everywhere."""
 
 from __future__ import annotations
 
