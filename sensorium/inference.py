@@ -174,7 +174,7 @@ def evaluate(
     *,
     split: str = "all",
     learn: Sequence[Any] = (),
-    resamples: int = 1000,
+    resamples: int | None = None,
     batch_size: int = BATCH_SIZE,
     progress: Callable[[int], None] | None = None,
     keep: bool = True,
@@ -185,7 +185,8 @@ def evaluate(
     Args:
         examples: of a `Dataset`; each has the fields that the task names.
         learn: examples that the naive baseline learns from; none leaves the baseline out.
-        resamples: bootstrap resamples for the confidence intervals; 0 leaves them out.
+        resamples: bootstrap resamples for the confidence intervals; None for as many as the number of
+            examples asks for, 0 for none.
         progress: called with the number of examples done in each batch.
         keep: keep sources, predictions and truths for pictures and lists.
         given: options of the answer, over those the task evaluates with.
@@ -211,7 +212,7 @@ def evaluate(
             found.truths.append(truth)
         if progress is not None:
             progress(1)
-    if resamples:
+    if resamples != 0:
         found.metrics = bootstrap.interval(found.tallies, task.score, resamples=resamples)
     else:
         found.metrics = {

@@ -16,7 +16,7 @@ from sensorium.nets import FolderNets
 
 MANIFEST = "sensorium.json"
 VERIFICATION = "verification.json"
-PROBES = "golden"
+PROBES = "probes"
 # Files that a task may read, of those a Hugging Face folder has.
 TEXT_LIMIT = 256 << 20
 

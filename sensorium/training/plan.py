@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -50,9 +51,11 @@ class Part:
         inputs: name to tensor, with a batch of two examples.
         outputs: names of the outputs, in order.
         dynamic: for each input name, axis number to axis name (`{"pixel_values": {0: "batch"}}`).
+        write: writes the ONNX file itself, where tracing the module is not enough (a decoder with a branch).
     """
 
     module: torch.nn.Module
     inputs: dict[str, torch.Tensor]
     outputs: list[str]
     dynamic: dict[str, dict[int, str]]
+    write: Callable[[Path], None] | None = None

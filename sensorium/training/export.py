@@ -1,0 +1,175 @@
+"""From the trained network to a model folder that carries the proof of being the same."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import onnx
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from sensorium import inference, model, verification
+from sensorium.errors import Refused
+from sensorium.files import publishing
+from sensorium.nets.ort import OrtNet
+from sensorium.training.nets import TorchNet, TorchNets
+from sensorium.training.plan import Part, Plan
+
+OPSET = 18
+
+
+def write_network(part: Part, path: Path) -> None:
+    """Write one part as an ONNX file with the weights inside it.
+
+    Raises:
+        Refused: the module cannot be expressed in ONNX; the reason is the exporter's.
+    """
+    part.module.eval()
+    if part.write is not None:
+        part.write(path)
+        return
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+            program = torch.onnx.export(
+                part.module,
+                (),
+                kwargs=part.inputs,
+                input_names=list(part.inputs),
+                output_names=part.outputs,
+                dynamic_shapes={name: part.dynamic.get(name) for name in part.inputs},
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+                optimize=True,
+            )
+    except Exception as error:  # the exporter wraps whatever the module raised
+        reason = str(error).strip().splitlines()[-1][:300] if str(error).strip() else type(error).__name__
+        raise Refused(f"{path.name}: the network cannot be written as ONNX: {reason}") from error
+    proto = program.model_proto
+    # Shapes noted for the sample's sizes would be wrong for others, and quantisation trips over them.
+    del proto.graph.value_info[:]
+    onnx.save(proto, path)
+
+
+def check_network(part: Part, path: Path) -> tuple[float, dict[str, Any], dict[str, Any]]:
+    """Largest relative difference between a part in PyTorch and its file, with the inputs and PyTorch's outputs."""
+    feeds = {name: tensor.detach().cpu().numpy() for name, tensor in part.inputs.items()}
+    expected = TorchNet(part)(feeds)
+    found = OrtNet(path)(feeds)
+    return model.largest_difference(expected, found), feeds, expected
+
+
+def export(
+    recipe: ModuleType,
+    plan: Plan,
+    network: nn.Module,
+    folder: Path,
+    *,
+    val: Sequence[Any],
+    learn: Sequence[Any],
+    origin: dict[str, Any],
+    data: dict[str, Any],
+    force: bool = False,
+) -> tuple[inference.Evaluation, dict[str, Any]]:
+    """Write the model folder, evaluate the finished folder, and publish it if its answers are the network's.
+
+    Args:
+        folder: where the model folder is to stand.
+        val: the examples that it is verified on.
+        learn: examples for the naive baseline.
+        origin: where the model comes from, for `sensorium.json`.
+        data: what `val` is, for `verification.json`.
+        force: publish a folder that failed all the same; its `verification.json` says `fail`.
+
+    Returns:
+        The evaluation of the finished folder, and what `verification.json` says.
+
+    Raises:
+        Refused: the folder's answers differ from the network's.
+    """
+    network = network.cpu().eval()
+    task = plan.task
+    parts = recipe.sample(plan, network)
+    with publishing(folder) as new:
+        (new / "onnx").mkdir()
+        model.write_files(new, task.files())
+        entries = []
+        for stem, part in parts.items():
+            path = new / "onnx" / f"{stem}.onnx"
+            write_network(part, path)
+            difference, feeds, expected = check_network(part, path)
+            model.save_probe(new, path.name, feeds, expected)
+            tolerance = verification.TOLERANCES["fp32"]
+            entries.append(
+                {
+                    "file": f"onnx/{path.name}",
+                    "precision": "fp32",
+                    "largest_difference": difference,
+                    "tolerance": tolerance,
+                    "verdict": "pass" if difference <= tolerance else "fail",
+                }
+            )
+        unique = {k: v.contiguous().clone() for k, v in network.state_dict().items()}
+        save_file(unique, new / "weights.safetensors")
+
+        before = inference.evaluate(task, TorchNets(parts), val, split="val", resamples=0)
+        finished = model.Model(new)
+        after = inference.evaluate(finished.task(), finished.nets(), val, split="val", learn=learn)
+        report = verification.compare_evaluations("fp32", task.metric, task.lower_is_better, before, after)
+        for entry in entries:
+            entry |= report | {"verdict": "fail" if "fail" in (entry["verdict"], report["verdict"]) else "pass"}
+        versions = {"torch": torch.__version__, "onnx": onnx.__version__}
+        document = verification.document(task.name, entries, {**data, "examples": len(val)}, versions)
+        verification.write(new, document)
+        (new / "README.md").write_text(card(plan, after, document, origin), "utf-8")
+        model.seal(new, task.name, origin)
+        if document["verdict"] != "pass" and not force:
+            worst = max(entries, key=lambda e: e["largest_difference"])
+            raise Refused(
+                f"the exported model does not answer as the trained network does ({worst['file']} differs by "
+                f"{worst['largest_difference']:.2g}, {task.metric} {report['metrics_before'].get(task.metric)} became "
+                f"{report['metrics_after'].get(task.metric)}): not published; --force publishes it all the same"
+            )
+    return after, document
+
+
+def card(plan: Plan, found: inference.Evaluation, document: dict[str, Any], origin: dict[str, Any]) -> str:
+    """The model card."""
+    rows = [
+        f"| {name} | {m['value']:.4f} | {m['low']:.4f} to {m['high']:.4f} | {found.baseline[name]:.4f} |"
+        if name in found.baseline
+        else f"| {name} | {m['value']:.4f} | {m['low']:.4f} to {m['high']:.4f} | |"
+        for name, m in found.metrics.items()
+    ]
+    data = document["data"]
+    return "\n".join(
+        [
+            "---",
+            f"pipeline_tag: {found.task}",
+            "library_name: sensorium",
+            "---",
+            f"# {found.task}",
+            "",
+            f"Trained by Sensorium on `{origin.get('data', {}).get('name', 'data of its own')}`.",
+            "",
+            f"Measured on {data['examples']} examples held out from training ({data.get('split', 'val')}), "
+            "with the finished folder:",
+            "",
+            "| metric | value | 95 % interval | naive baseline |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            f"The folder gives the trained network's answers ({document['verdict']}; see `verification.json`).",
+            "",
+            "Licence and limits: those of the data it was trained on; it knows nothing that was not in them.",
+            "",
+        ]
+    )

@@ -1,0 +1,201 @@
+"""The proof that a model folder carries: is it sound, and does it still give what it gave?"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+from sensorium import files
+from sensorium.errors import SensoriumError
+from sensorium.inference import Evaluation
+from sensorium.model import MANIFEST, VERIFICATION, Model, contents, largest_difference, load_probe
+from sensorium.nets import split_stem
+from sensorium.tasks import to_json
+
+# Largest difference of a network's outputs, relative to their magnitude, by precision: fp32 against PyTorch, the
+# others against what they gave when they were made (another processor rounds otherwise).
+TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "int8": 1e-1}
+# A metric may differ by this much between the trained network and the folder, and between machines.
+METRIC_TOLERANCE = 1e-3
+# A smaller precision may lose this share of the metric.
+LOSS_ALLOWED = {"fp32": 0.0, "fp16": 0.01, "int8": 0.03}
+
+
+def engine() -> str:
+    """The engine that runs the networks here, with its version."""
+    return f"onnxruntime {onnxruntime.__version__}"
+
+
+def machine() -> str:
+    """The machine, as far as it matters for floating-point results."""
+    return f"{platform.system()} {platform.machine()}"
+
+
+def same(a: Any, b: Any, tolerance: float = 1e-3) -> bool:
+    """Whether two answers are the same: equal labels, texts and counts; numbers and pictures within the tolerance.
+
+    The tolerance of a number is relative to its magnitude, or to 1 where that is smaller; of a picture, it is the mean
+    difference of its values in 0..1.
+    """
+    if isinstance(a, Image.Image) and isinstance(b, Image.Image):
+        if a.size != b.size or a.mode != b.mode:
+            return False
+        return float(np.abs(np.asarray(a, np.float32) - np.asarray(b, np.float32)).mean()) <= 255 * tolerance
+    a, b = (x if isinstance(x, (dict, list, str, int, float, type(None))) else to_json(x) for x in (a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k], tolerance) for k in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(same(x, y, tolerance) for x, y in zip(a, b))
+    if isinstance(a, (int, float)) and isinstance(b, (int, float)):
+        return abs(a - b) <= tolerance * max(1.0, abs(a), abs(b))
+    return bool(a == b)
+
+
+def agreement(a: Evaluation, b: Evaluation, tolerance: float) -> float:
+    """Share of examples to which two models give the same answer."""
+    pairs = list(zip(a.predictions, b.predictions))
+    return sum(same(x, y, tolerance) for x, y in pairs) / max(1, len(pairs))
+
+
+def metrics_of(found: Evaluation) -> dict[str, float | None]:
+    """The values of an evaluation's metrics; None where one is not defined."""
+    values: dict[str, float | None] = to_json({name: m["value"] for name, m in found.metrics.items()})
+    return values
+
+
+def compare_evaluations(
+    precision: str, metric: str, lower_is_better: bool, before: Evaluation, after: Evaluation
+) -> dict[str, Any]:
+    """What `verification.json` says of one export: agreement of answers, metrics before and after, verdict."""
+    old, new = metrics_of(before), metrics_of(after)
+    a, b = old.get(metric), new.get(metric)
+    allowed = METRIC_TOLERANCE
+    if a is not None:
+        allowed = max(allowed * max(1.0, abs(a)), LOSS_ALLOWED[precision] * abs(a))
+    if a is None or b is None:
+        good = a is b
+    elif precision == "fp32":
+        good = abs(a - b) <= allowed
+    else:
+        good = (b - a if lower_is_better else a - b) <= allowed
+    return {
+        "agreement": agreement(before, after, TOLERANCES[precision]),
+        "metrics_before": old,
+        "metrics_after": new,
+        "metric_tolerance": allowed,
+        "verdict": "pass" if good else "fail",
+    }
+
+
+def verify(model: Model, found: Evaluation | None = None, precision: str | None = None) -> dict[str, Any]:
+    """Check a model folder against what it says of itself.
+
+    Every file must be the one that `sensorium.json` lists; every network must give, on the inputs kept in the folder,
+    the outputs kept beside them; and where `found` was measured on the data that the folder was verified on, its
+    metrics must be the recorded ones.
+
+    Args:
+        model: the folder.
+        found: an evaluation of it, made here and now, on the recorded data.
+        precision: the precision that `found` was measured with.
+
+    Returns:
+        `verdict` (`pass`, `fail`, or `unverified` for a folder that records nothing), `files`, `metrics`, and the
+        reason in `message`.
+    """
+    listed = model.manifest.get("files")
+    recorded = model.verification
+    report: dict[str, Any] = {"verdict": "unverified", "model": str(model.path), "files": [], "engine": engine()}
+    if not isinstance(listed, dict) or not recorded:
+        report["message"] = f"{MANIFEST} or {VERIFICATION} is absent: there is nothing to hold this folder against"
+        return report
+    actual = contents(model.path)
+    entries = {str(entry.get("file")): entry for entry in recorded.get("files", []) if isinstance(entry, Mapping)}
+    problems = []
+    for name in sorted({*listed, *actual}):
+        if name == "README.md":  # people write in it
+            continue
+        entry: dict[str, Any] = {"file": name, "verdict": "pass"}
+        if name not in actual:
+            entry |= {"verdict": "fail", "message": "is missing"}
+        elif name not in listed:
+            entry |= {"verdict": "fail", "message": f"is not listed in {MANIFEST}"}
+        elif actual[name] != listed[name]:
+            entry |= {"verdict": "fail", "message": "is not the file that was published (its sha256 differs)"}
+        elif name.endswith(".onnx"):
+            entry |= _check_network(model, name, entries.get(name, {}))
+        if entry["verdict"] == "fail":
+            problems.append(f"{name} {entry['message']}")
+        report["files"].append(entry)
+    if recorded.get("verdict") != "pass" and not problems:
+        problems.append(f"{VERIFICATION} itself says '{recorded.get('verdict')}'")
+    if found is not None:
+        report |= _check_metrics(recorded, entries, found, precision)
+        if report.get("metrics_verdict") == "fail":
+            problems.append("the metrics differ from the recorded ones")
+    report["verdict"] = "fail" if problems else "pass"
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        report["message"] = problems[0] + more
+    return report
+
+
+def _check_network(model: Model, name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Run one network on its kept inputs and compare with the kept outputs."""
+    stem, precision = split_stem(Path(name).stem)
+    tolerance = float(entry.get("tolerance", TOLERANCES[precision]))
+    try:
+        probe = load_probe(model.path, name)
+        if probe is None:
+            return {"verdict": "pass", "message": "no inputs were kept to run it on"}
+        feeds, expected = probe
+        nets = model.nets(precision)
+        difference = largest_difference(expected, nets[stem](feeds))
+    except SensoriumError as error:
+        return {"verdict": "fail", "message": f"cannot be run: {error}"}
+    result: dict[str, Any] = {"largest_difference": to_json(difference), "tolerance": tolerance}
+    if difference > tolerance:
+        result |= {"verdict": "fail", "message": f"differs from the recorded outputs by {difference:.2g}"}
+    return result
+
+
+def _check_metrics(
+    recorded: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any]], found: Evaluation, precision: str | None
+) -> dict[str, Any]:
+    """Compare metrics measured now with those recorded for the same precision."""
+    fitting = [e for name, e in entries.items() if split_stem(Path(name).stem)[1] == (precision or "fp32")]
+    then = fitting[0].get("metrics_after") if fitting else None
+    now = metrics_of(found)
+    if not isinstance(then, Mapping):
+        return {"metrics": now, "metrics_verdict": "unverified"}
+    differences = {k: abs(now[k] - v) for k, v in then.items() if v is not None and now.get(k) is not None}
+    good = all(d <= METRIC_TOLERANCE * max(1.0, abs(float(then[k] or 0))) for k, d in differences.items())
+    good = good and {k for k, v in then.items() if v is not None} == set(differences)
+    return {"metrics": now, "metrics_recorded": dict(then), "metrics_verdict": "pass" if good else "fail"}
+
+
+def document(
+    task: str, entries: Sequence[Mapping[str, Any]], data: Mapping[str, Any], versions: Mapping[str, str]
+) -> dict[str, Any]:
+    """The content of `verification.json`."""
+    verdict = "fail" if any(e["verdict"] == "fail" for e in entries) else "pass"
+    return {
+        "task": task,
+        "verdict": verdict,
+        "files": list(entries),
+        "data": dict(data),
+        "engine": engine(),
+        "machine": machine(),
+        "versions": dict(versions),
+    }
+
+
+def write(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write `verification.json` into a folder that is being made."""
+    (folder / VERIFICATION).write_text(files.dump_json(to_json(content)), "utf-8")
