@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sensorium.media import drawing
+
+
+def picture(width: int = 60, height: int = 40) -> Image.Image:
+    return Image.fromarray(np.full((height, width, 3), 128, np.uint8))
+
+
+def shows(image: Image.Image, colour: drawing.Colour) -> bool:
+    return bool((np.asarray(image) == np.array(colour)).all(axis=2).any())
+
+
+@pytest.mark.parametrize("size", [(1, 1), (8, 8), (1, 300), (3000, 50), (1200, 900)])
+def test_any_size_of_picture(size: tuple[int, int]) -> None:
+    image = picture(*size)
+    whole = [[0, 0, size[0], size[1]]]
+    assert shows(drawing.boxes(image, whole, ["a label 0.9"], [2]), drawing.PALETTE[2])
+    assert drawing.caption(image, "some words " * 40).height > 40
+    assert shows(drawing.bars(image, ["yes", "no"], [0.9, 0.1], ["yes"]), drawing.GOOD)
+    assert drawing.grid([image] * 5, ["one", "", "three " * 30, "4", "5"], good=[True, False, None]).width > 200
+
+
+def test_the_picture_given_is_not_changed() -> None:
+    image = picture(600, 500)
+    before = image.tobytes()
+    drawing.boxes(image, [[5, 5, 90, 90], [400, 300, 100, 100]])
+    drawing.caption(image, "x")
+    drawing.bars(image, ["a"], [math.nan])
+    assert image.tobytes() == before
+
+
+def test_boxes_lie_where_they_should() -> None:
+    drawn = drawing.boxes(picture(1000, 800), [[100, 200, 300, 400]])
+    blue = np.argwhere((np.asarray(drawn) == np.array(drawing.PALETTE[0])).all(axis=2))
+    assert blue.min(axis=0).tolist() == [200, 100]
+    assert blue.max(axis=0).tolist() == [400, 300]
+
+
+@pytest.mark.parametrize("n", [1, 2, 10, 40, 300])
+def test_confusion_of_any_number_of_classes(n: int) -> None:
+    matrix = np.eye(n) * 7
+    matrix[0, -1] += 1
+    drawn = drawing.confusion(matrix, [f"class {i}" for i in range(n)])
+    assert shows(drawn, drawing.PALETTE[0])
+    assert max(drawn.size) < 1500
+    drawing.confusion(np.zeros((n, n)), ["<b>&"] * n)
+
+
+def test_curves_leave_gaps_and_survive_anything() -> None:
+    rows = [{"epoch": i, "loss": 1 / (i + 1), "accuracy": math.nan if i == 3 else 0.5, "note": "x"} for i in range(9)]
+    assert shows(drawing.curves(rows), drawing.PALETTE[0])
+    for odd in ([], [{}], rows[:1], [{"loss": math.inf}], [{"step": 1, "loss": 1e-9}, {"step": 1e9, "loss": 1e9}]):
+        assert drawing.curves(odd).width >= 300
+    assert drawing.curves([{"loss": -5.0}, {"loss": -5.0}]).height > 100
+
+
+def test_histograms() -> None:
+    assert shows(drawing.histogram([1, 2, 2, 3], "lengths", "words"), drawing.PALETTE[0])
+    for odd in ([], [math.nan], [5.0] * 9, [1e300, -1e300]):
+        assert drawing.histogram(odd).width == 640
+
+
+def test_ticks_are_round_and_enclose_the_values() -> None:
+    for low, high in ((0, 1), (0.13, 0.97), (-3, 1234), (1e-7, 2e-7), (5, 5), (0, 0)):
+        ticks = drawing._ticks(low, high, 5)
+        assert ticks[0] <= low
+        assert ticks[-1] >= high
+        assert 3 <= len(ticks) <= 9
+
+
+def test_words_are_wrapped_and_nothing_is_lost() -> None:
+    words = "The quick brown fox, extraordinarilylongwordsthatdonotfit and 日本語の文章 end"
+    lines = drawing._wrap(words, 14, 120, 99)
+    assert "".join(lines).replace(" ", "") == words.replace(" ", "")
+    assert all(drawing._length(line, 14) <= 120 for line in lines)
+    assert drawing._wrap(words, 14, 120, 2)[-1].endswith("…")
+    assert drawing.text([("Source", words), ("Answer", "")]).height > 50
+
+
+def test_colours_differ() -> None:
+    assert len({drawing.colour(i) for i in range(24)}) == 24
