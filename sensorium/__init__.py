@@ -1,3 +1,298 @@
-"""Sensorium: one tool for seeing, reading and hearing, from your own data to a deployed model."""
+"""Sensorium: one tool for seeing, reading and hearing, from your own data to a deployed model.
+
+The verbs are functions. They import what they need when they are called, so that `import sensorium` costs nothing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sensorium import tasks
+    from sensorium.data import Dataset
+    from sensorium.inference import Evaluation
+    from sensorium.predictor import Predictor
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "compare",
+    "evaluate",
+    "export",
+    "inspect",
+    "load",
+    "open_data",
+    "serve",
+    "tasks",
+    "train",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "tasks":  # both a package and a verb: it can be called
+        import importlib
+
+        return importlib.import_module("sensorium.tasks")
+    raise AttributeError(f"module 'sensorium' has no attribute '{name}'")
+
+
+def load(model: str | Path, *, precision: str | None = None, threads: int | None = None) -> Predictor:
+    """A model ready to answer.
+
+    Args:
+        model: a model folder, or a run folder (its best model).
+        precision: `fp32`, `fp16` or `int8`; None for the folder's best.
+        threads: of one run; None for all cores.
+
+    Returns:
+        A `Predictor`: `.predict(source)`, `.predict_batch(sources)`, `.stream(sources)`.
+
+    Raises:
+        InputError: there is no model at this path.
+    """
+    from sensorium.predictor import Predictor
+
+    return Predictor(model, precision=precision, threads=threads)
+
+
+def open_data(
+    path: str | Path, *, format: str | None = None, splits: str | Path | None = None, task: str | None = None
+) -> Dataset:
+    """Recognise and read a data set.
+
+    Args:
+        path: file or folder.
+        format: name of a reader, where the recognition should not decide.
+        splits: a `splits.json`, for data whose own splits should not count.
+        task: the task it is wanted for, which decides between readings.
+
+    Returns:
+        The data set: `.format`, `.fields`, `.examples`, `.splits()`, `.notes`.
+
+    Raises:
+        InputError: it is no data set that we know, or not one for this task.
+    """
+    from sensorium.data import open_data as read
+
+    return read(Path(path), format=format, splits=splits, task=task)
+
+
+def train(
+    task: str,
+    data: str | Path,
+    *,
+    out: str | Path,
+    base: str | Path | None = None,
+    network: Any = None,
+    epochs: int | None = None,
+    budget: float | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    resume: bool = False,
+    splits: str | Path | None = None,
+    workers: int = 1,
+    skip_bad: bool = False,
+    force: bool = False,
+    quiet: bool = False,
+    **parameters: Any,
+) -> dict[str, Any]:
+    """Train a model on a data set, export it, and verify the export.
+
+    Args:
+        task: name of the task, as `sensorium.tasks()` lists them.
+        data: a data set that `open_data` reads.
+        out: the run folder to make; the model folder will be `out/model`.
+        base: a Hugging Face model folder to start from; None starts from scratch.
+        network: your own `torch.nn.Module`, called with the task's inputs by name, instead of the recipe's.
+        epochs: passes over the training data; None for the recipe's own.
+        budget: seconds within which to end; epochs are left out to keep it.
+        seed: of everything random.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+        resume: go on with the run in `out`.
+        splits: a `splits.json` that says what to train on.
+        workers: threads that make batches; the result does not depend on it.
+        skip_bad: leave out examples that cannot be read, instead of stopping.
+        force: publish the model even if its verification failed.
+        quiet: no progress on standard error.
+        parameters: the recipe's own, such as `learning_rate`, `batch_size`, `image_size`.
+
+    Returns:
+        What `run.json` holds: `result` has the metrics on the validation examples.
+
+    Raises:
+        InputError: task, data or a parameter is wrong.
+        MissingError: PyTorch is not installed.
+        Refused: training or verification failed.
+    """
+    from sensorium.errors import need
+
+    need("torch", "train")
+    from sensorium.training.main import train as run
+
+    return run(
+        task,
+        data,
+        out=out,
+        base=base,
+        network=network,
+        epochs=epochs,
+        budget=budget,
+        seed=seed,
+        device=device,
+        resume=resume,
+        splits=splits,
+        workers=workers,
+        skip_bad=skip_bad,
+        force=force,
+        quiet=quiet,
+        parameters=parameters,
+    )
+
+
+def evaluate(
+    model: str | Path,
+    data: str | Path,
+    *,
+    split: str | None = None,
+    splits: str | Path | None = None,
+    precision: str | None = None,
+    threads: int | None = None,
+    **options: Any,
+) -> Evaluation:
+    """Measure a model on a data set with the standard metrics of its task.
+
+    Args:
+        model: a model or run folder.
+        data: a data set that `open_data` reads.
+        split: `train`, `val`, `test` or `all`; None takes test, else val, else all.
+        splits: a `splits.json` that says which example belongs where.
+        options: of the task's answer, over those it evaluates with.
+
+    Returns:
+        `.metrics` with 95 % confidence intervals, `.baseline`, `.worst()`, `.to_json()`.
+
+    Raises:
+        InputError: model or data cannot be read or do not fit each other.
+    """
+    from sensorium.evaluation import evaluate as run
+
+    return run(model, data, split=split, splits=splits, precision=precision, threads=threads, **options)
+
+
+def verify(
+    model: str | Path, data: str | Path | None = None, *, split: str | None = None, precision: str | None = None
+) -> dict[str, Any]:
+    """Whether a model folder is sound and still gives the recorded answers, here, on this machine.
+
+    Args:
+        model: a model or run folder.
+        data: the data it was verified on, to measure its metrics again.
+        split: of the data; None for the recorded one.
+        precision: the precision to measure.
+
+    Returns:
+        `verdict` (`pass`, `fail` or `unverified`), `files`, and with data `metrics`.
+
+    Raises:
+        InputError: there is no model at this path, or the data cannot be read.
+    """
+    from sensorium.evaluation import evaluate as measure
+    from sensorium.model import open_model
+    from sensorium.verification import verify as check
+
+    folder = open_model(model)
+    found = None
+    if data is not None and check(folder)["verdict"] != "fail":
+        recorded = folder.verification.get("data", {}).get("split")
+        found = measure(model, data, split=split or recorded, precision=precision)
+    return check(folder, found, precision)
+
+
+def compare(
+    a: str | Path,
+    b: str | Path,
+    data: str | Path,
+    *,
+    split: str | None = None,
+    splits: str | Path | None = None,
+    precisions: tuple[str | None, str | None] = (None, None),
+    **options: Any,
+) -> dict[str, Any]:
+    """How much better model `b` is than model `a`, on the same examples.
+
+    Returns:
+        `difference` (b - a) of each metric with its 95 % confidence interval, the number of examples that went
+        `better` and `worse`, and those that changed most in `flipped`.
+
+    Raises:
+        InputError: the models do not do the same task, or model or data cannot be read.
+    """
+    from sensorium.evaluation import compare as run
+
+    return run(a, b, data, split=split, splits=splits, precisions=precisions, **options)
+
+
+def export(
+    model: str | Path,
+    *,
+    to: str,
+    data: str | Path | None = None,
+    split: str | None = None,
+    out: str | Path | None = None,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Write the model in another precision, verified against the original.
+
+    Args:
+        model: a model or run folder.
+        to: `int8` or `fp16`.
+        data: to calibrate with and to measure the loss on.
+        split: of the data to measure on; None for val, else test.
+        out: a new model folder; None adds the file to the model's own.
+        force: keep it even if it loses too much.
+
+    Returns:
+        `verdict` and, for each file, sizes, differences, and metrics before and after.
+
+    Raises:
+        InputError: model or data cannot be read.
+        MissingError: the package onnx is not installed (extra `formats`).
+        Refused: it cannot be written, or loses more than is allowed.
+    """
+    from sensorium.precision import export as run
+
+    return run(model, to=to, data=data, split=split, out=out, force=force)
+
+
+def inspect(path: str | Path) -> dict[str, Any]:
+    """What a file or folder is (model, run, data, network), what is in it, and whether it is sound.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    from sensorium.inspection import inspect as run
+
+    return run(path)
+
+
+def serve(models: list[str | Path] | str | Path, *, host: str = "127.0.0.1", port: int = 8000, **limits: Any) -> None:
+    """Serve models over HTTP, with a page to try them, until SIGTERM or SIGINT.
+
+    Args:
+        models: model or run folders.
+        host: address to listen on; other than the loopback only when asked for.
+        port: to listen on.
+        limits: see `sensorium.serving`.
+
+    Raises:
+        InputError: a model cannot be opened, or the port is taken.
+        MissingError: the web server is not installed (extra `serve`).
+    """
+    from sensorium.errors import need
+
+    need("uvicorn", "serve")
+    from sensorium.serving import run
+
+    run([models] if isinstance(models, (str, Path)) else list(models), host=host, port=port, **limits)

@@ -1,0 +1,65 @@
+"""Answers to pictures, sounds, texts: files, folders, patterns, - for standard input, or the text itself.
+
+sensorium predict runs/photos cat.jpg holiday/ --json
+sensorium predict runs/spam "free entry in a weekly draw"
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from sensorium.cli import text
+from sensorium.cli.options import add_task_options, task_options
+from sensorium.errors import SensoriumError
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="model or run folder")
+    parser.add_argument("source", metavar="SOURCE", nargs="+", help="file, folder, pattern, -, or the text itself")
+    parser.add_argument("--json", action="store_true", help='a JSON line for each: {"source", "result"}')
+    parser.add_argument("--draw", metavar="DIR", help="write each answer as a picture into this folder")
+    parser.add_argument("--precision", choices=("fp32", "fp16", "int8"), help="of the network")
+    parser.add_argument("--threads", type=int, metavar="N", help="of one run (default: all cores)")
+
+
+prepare = add_task_options
+
+
+def run(given: argparse.Namespace) -> int:
+    from sensorium import sources
+    from sensorium.predictor import Predictor
+    from sensorium.tasks import to_json
+
+    predictor = Predictor(given.model, precision=given.precision, threads=given.threads)
+    task = predictor.task
+    if given.draw:
+        Path(given.draw).mkdir(parents=True, exist_ok=True)
+    names: list[str] = []
+
+    def opened() -> object:
+        for name, source in sources.expand(task.source, given.source):
+            names.append(name)
+            yield source
+
+    status = 0
+    several = len(given.source) > 1 or given.source[0] == "-" or Path(given.source[0]).is_dir()
+    for number, (source, result) in enumerate(predictor.stream(opened(), **task_options(given))):  # type: ignore[arg-type]
+        name = names[number]
+        if isinstance(result, SensoriumError):
+            status = result.status
+            if given.json:
+                print(text.line({"source": name, "error": str(result)}))
+            else:
+                print(f"sensorium: {result}", file=sys.stderr)
+            continue
+        value = to_json(result)
+        if given.json:
+            print(text.line({"source": name, "result": value}), flush=True)
+        else:
+            print(f"{name}: {text.answer(value)}" if several else text.answer(value), flush=True)
+        if given.draw:
+            target = Path(given.draw) / f"{number:05d}-{Path(name).stem[:60].replace('/', '_')}.png"
+            task.draw(task.open(source), result).save(target)
+    return status
