@@ -66,7 +66,7 @@ def evaluate(
     splits: str | Path | None = None,
     precision: str | None = None,
     threads: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], object] | None = None,
     **options: Any,
 ) -> Evaluation:
     """See `sensorium.evaluate`."""

@@ -176,7 +176,7 @@ def evaluate(
     learn: Sequence[Any] = (),
     resamples: int | None = None,
     batch_size: int = BATCH_SIZE,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], object] | None = None,
     keep: bool = True,
     **given: Any,
 ) -> Evaluation:

@@ -12,12 +12,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    import sensorium
+    from sensorium.tasks import table
 
-    table = sensorium.tasks()
+    found = table()
     if given.json:
-        print(text.document(table))
+        print(text.document(found))
     else:
-        rows = [(t["name"], t["source"], t["truth"], t["metric"], "yes" if t["trainable"] else "") for t in table]
+        rows = [(t["name"], t["source"], t["truth"], t["metric"], "yes" if t["trainable"] else "") for t in found]
         print(text.table(rows, ("task", "reads", "answers", "metric", "trainable")))
     return 0

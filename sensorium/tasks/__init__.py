@@ -138,32 +138,36 @@ def to_json(result: Any) -> Any:
     return result
 
 
+def table() -> list[dict[str, Any]]:
+    """The table of tasks, generated from the code.
+
+    Returns:
+        For each task: name, description, source, truth, metric, trainable, options.
+    """
+    rows = []
+    for name in names():
+        task = find(name)
+        doc = (sys.modules[task.__module__].__doc__ or "").strip().splitlines()[0]
+        recipe = importlib.util.find_spec(f"sensorium.training.recipes.{name.replace('-', '_')}")
+        rows.append(
+            {
+                "name": name,
+                "description": doc,
+                "source": task.source,
+                "truth": task.truth,
+                "metric": task.metric,
+                "trainable": recipe is not None,
+                "options": {o.name: o.default for o in options(task)},
+            }
+        )
+    return rows
+
+
 class _Callable(ModuleType):
     """`sensorium.tasks()` is a verb and `sensorium.tasks` this package: the module itself can be called."""
 
     def __call__(self) -> list[dict[str, Any]]:
-        """The table of tasks, generated from the code.
-
-        Returns:
-            For each task: name, description, source, truth, metric, trainable, options.
-        """
-        table = []
-        for name in names():
-            task = find(name)
-            doc = (sys.modules[task.__module__].__doc__ or "").strip().splitlines()[0]
-            recipes = importlib.util.find_spec(f"sensorium.training.recipes.{name.replace('-', '_')}")
-            table.append(
-                {
-                    "name": name,
-                    "description": doc,
-                    "source": task.source,
-                    "truth": task.truth,
-                    "metric": task.metric,
-                    "trainable": recipes is not None,
-                    "options": {o.name: o.default for o in options(task)},
-                }
-            )
-        return table
+        return table()
 
 
 sys.modules[__name__].__class__ = _Callable
