@@ -274,20 +274,35 @@ def bars(
     if max(canvas.size) > 640:
         canvas = canvas.copy()
         canvas.thumbnail((640, 640))
-    size, row, panel = 15, 44, 320
-    height = max(canvas.height, len(labels) * row + 24, 160)
-    result = Image.new("RGB", (canvas.width + panel, height), PAPER)
+    panel = _bars(labels, scores, truth, 320)
+    height = max(canvas.height, panel.height, 160)
+    result = Image.new("RGB", (canvas.width + panel.width, height), PAPER)
     result.paste(canvas, (0, (height - canvas.height) // 2))
-    left, right = canvas.width + 20, canvas.width + panel - 20
-    top = max(12, (height - len(labels) * row) // 2)
+    result.paste(panel, (canvas.width, (height - panel.height) // 2))
+    return result
+
+
+def scores_card(body: str, scores: Sequence[tuple[str, float]], truth: Sequence[str] = ()) -> Image.Image:
+    """A text with labels and their scores (0..1) as bars below it."""
+    paper = text([("Text", body)])
+    panel = _bars([label for label, _ in scores], [score for _, score in scores], truth, 420)
+    result = Image.new("RGB", (paper.width, paper.height + panel.height), PAPER)
+    result.paste(paper, (0, 0))
+    result.paste(panel, (8, paper.height - 14))
+    return result
+
+
+def _bars(labels: Sequence[str], scores: Sequence[float], truth: Sequence[str], width: int) -> Image.Image:
+    size, row = 15, 44
+    result = Image.new("RGB", (width, len(labels) * row + 24), PAPER)
+    left, right, top = 20, width - 20, 12
     draw = ImageDraw.Draw(result)
     for i, (label, score) in enumerate(zip(labels, scores)):
         y = top + i * row
         right_answer = label in truth
         shade = PALETTE[0] if not truth else GOOD if right_answer else BAD if i == 0 else SOFT
         number = f"{score:.1%}"
-        room = right - left - _length(number, size) - 28
-        name = _shorten(label, size, room)
+        name = _shorten(label, size, right - left - _length(number, size) - 28)
         _write(result, (left, y + 4), name, size)
         _write(result, (right, y + 4), number, size, SOFT, "ra")
         if right_answer:

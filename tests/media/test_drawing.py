@@ -84,5 +84,12 @@ def test_words_are_wrapped_and_nothing_is_lost() -> None:
     assert drawing.text([("Source", words), ("Answer", "")]).height > 50
 
 
+def test_scores_of_a_text() -> None:
+    card = drawing.scores_card("some words " * 30, [("yes", 0.8), ("no", 0.2)], truth=["no"])
+    assert shows(card, drawing.GOOD)
+    assert shows(card, drawing.BAD)
+    assert drawing.scores_card("", []).height > 50
+
+
 def test_colours_differ() -> None:
     assert len({drawing.colour(i) for i in range(24)}) == 24
