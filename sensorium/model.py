@@ -204,6 +204,16 @@ def load_probe(folder: Path, file: str) -> tuple[dict[str, np.ndarray], dict[str
     return feeds, {k[4:]: v for k, v in arrays.items() if k.startswith("out.")}
 
 
+def difference(task: Any, expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> float:
+    """How far a network's outputs are from those expected: as the task sees it, or else the `largest_difference`.
+
+    A task whose outputs have no order of their own, such as queries sorted by score, says by a method `difference` what
+    counts: two of them that are as good as equal may change places.
+    """
+    own = getattr(task, "difference", None)
+    return float(own(expected, found)) if own is not None else largest_difference(expected, found)
+
+
 def largest_difference(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> float:
     """Largest difference of two sets of arrays, relative to the largest magnitude in each reference array `a`.
 

@@ -59,12 +59,12 @@ def write_network(part: Part, path: Path) -> None:
     onnx.save(proto, path)
 
 
-def check_network(part: Part, path: Path) -> tuple[float, dict[str, Any], dict[str, Any]]:
-    """Largest relative difference between a part in PyTorch and its file, with the inputs and PyTorch's outputs."""
+def check_network(task: Any, part: Part, path: Path) -> tuple[float, dict[str, Any], dict[str, Any]]:
+    """`model.difference` between a part in PyTorch and its file, with the inputs and PyTorch's outputs."""
     feeds = {name: tensor.detach().cpu().numpy() for name, tensor in part.inputs.items()}
     expected = TorchNet(part)(feeds)
     found = OrtNet(path)(feeds)
-    return model.largest_difference(expected, found), feeds, expected
+    return model.difference(task, expected, found), feeds, expected
 
 
 def export(
@@ -105,7 +105,7 @@ def export(
         for stem, part in parts.items():
             path = new / "onnx" / f"{stem}.onnx"
             write_network(part, path)
-            difference, feeds, expected = check_network(part, path)
+            difference, feeds, expected = check_network(task, part, path)
             model.save_probe(new, path.name, feeds, expected)
             tolerance = verification.TOLERANCES["fp32"]
             entries.append(
