@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from sensorium import __version__, files, tasks
+from sensorium import files, tasks
 from sensorium.errors import InputError
 from sensorium.nets import FolderNets
+from sensorium.version import __version__
 
 MANIFEST = "sensorium.json"
 VERIFICATION = "verification.json"

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sensorium import __version__, tasks
+from sensorium import tasks
 from sensorium.data import Dataset, Example, hold_out, open_data
 from sensorium.errors import InputError, SensoriumError
 from sensorium.files import dump_json, write_atomic
@@ -26,6 +26,7 @@ from sensorium.training import pictures
 from sensorium.training.export import export
 from sensorium.training.loop import World, fit
 from sensorium.training.plan import Plan
+from sensorium.version import __version__
 
 PLAN_FIELDS = {f.name: f for f in dataclasses.fields(Plan) if f.name not in ("task", "network", "base", "parameters")}
 
