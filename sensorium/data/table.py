@@ -243,12 +243,15 @@ def _must_quote(text: str) -> bool:
     So it is where every cell that opens with one closes with one, and some cell holds a tab, a doubled mark
     or a line end inside.
     """
-    proof = False
-    inside = False
-    for line in text.splitlines():
-        for cell in line.split("\t"):
+    proof = inside = False
+    lines = text.splitlines()
+    for line in lines:
+        cells = line.split("\t")
+        if inside and len(cells) >= len(lines[0].split("\t")) and not cells[0].endswith('"'):
+            return False  # a whole row would lie within one cell
+        for cell in cells:
             if inside:
-                if cell.startswith('"') and not cell.startswith('""'):
+                if cell[:1] == '"' and cell[:2] not in ('"', '""'):
                     return False  # the next cell opens before this one closed
                 proof = True  # a tab or a line end lies within
                 inside = not cell.replace('""', "").endswith('"')
