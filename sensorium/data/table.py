@@ -38,7 +38,6 @@ SAMPLE = 1 << 18
 EAGER_BYTES = 64 << 20
 MAX_LINE = 16 << 20
 MAX_FIELD = 16 << 20
-NAMED = 200  # faulty rows named one by one; the rest is counted
 
 Cells = dict[str, Any]  # a row: column name to value
 
@@ -491,10 +490,10 @@ def _index(source: Source, reader: _Reader, examples: list[Example] | None, code
             example = reader.example(cells, line) if isinstance(cells, dict) else cells
             if isinstance(example, str):
                 faulty += 1
-                if faulty <= NAMED:
-                    kind = "missing-file" if example.startswith("there is no file") else "row"
-                    severity = "error" if kind == "missing-file" else "warning"
-                    source.found(kind, severity, f"{table.name}:{line}", f"{example}: left out")  # type: ignore[arg-type]
+                if example.startswith("there is no file"):
+                    source.found("missing-file", "error", f"{table.name}:{line}", f"{example}: left out")
+                else:
+                    source.found("row", "warning", f"{table.name}:{line}", f"{example}: left out")
                 continue
             if examples is not None:
                 examples.append(example)
