@@ -74,7 +74,7 @@ def fit(
     """Train a network as the plan says and return it with the best weights that validation saw.
 
     Args:
-        recipe: module with `batch`, `loss`, `sample`, and perhaps `batches`.
+        recipe: module with `batch`, `loss`, `sample`, and perhaps `batches` and `optimizer`.
         train, val: examples.
         budget: seconds that this may take, None for all the plan's epochs.
         workers: threads that make batches; the result does not depend on their number.
@@ -90,7 +90,10 @@ def fit(
     if plan.channels_last:
         network = network.to(memory_format=torch.channels_last)
     world.share(network)
-    optimizer = torch.optim.AdamW(groups(network, plan.weight_decay), lr=plan.learning_rate, fused=target.type != "mps")
+    own = getattr(recipe, "optimizer", lambda plan, network: None)(plan, network)
+    optimizer = own or torch.optim.AdamW(
+        groups(network, plan.weight_decay), lr=plan.learning_rate, fused=target.type != "mps"
+    )
     average = Average(network, plan.average)
     state = State(length=float(plan.epochs))
     root = run.path / "checkpoints"
