@@ -132,7 +132,7 @@ def train(
     need("torch", "train")
     from sensorium.training.main import train as run
 
-    return run(
+    record: dict[str, Any] = run(
         task,
         data,
         out=out,
@@ -150,6 +150,7 @@ def train(
         quiet=quiet,
         parameters=parameters,
     )
+    return record
 
 
 def evaluate(
