@@ -159,6 +159,7 @@ def batch(plan: Plan, examples: list[Example], rng: np.random.Generator | None) 
         moved = np.zeros(UNet.MOVES, np.float32)
         # Four times what the network sees is sharp enough to be moved about.
         image = cache.pixels(example.fields["image"], shortest=4 * task.size)
+        image = image[..., 0] if task.channels == 1 else image
         if rng is not None:
             moved = moves(draw, own["move"], own["flip"])
             image = warp(image, moved)
@@ -186,11 +187,11 @@ def moves(draw: np.random.Generator, strength: float, flip: bool) -> np.ndarray:
 
 
 def warp(image: np.ndarray, amounts: np.ndarray) -> np.ndarray:
-    """A picture, uint8 (H, W, 3), moved by these amounts; what comes in from outside repeats the edge."""
+    """A picture, uint8 (H, W) or (H, W, 3), moved by these amounts; what comes in from outside repeats the edge."""
     across, down, turn, shear, wide, high, mirrored = (float(a) for a in amounts)
     h, w = image.shape[:2]
     margin = max(w, h) // 4
-    padded = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), "edge")
+    padded = np.pad(image, [(margin, margin)] * 2 + [(0, 0)] * (image.ndim - 2), "edge")
     c, s = np.cos(turn), np.sin(turn)
     matrix = np.array([[c, -s], [s, c]]) @ [[1, shear], [0, 1]] @ np.diag([np.exp(wide), np.exp(high)])
     if mirrored:
