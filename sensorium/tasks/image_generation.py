@@ -248,18 +248,19 @@ class Task:
         return Tally(float(one @ two) / norms if norms > 0 else 0.0, (one, two))
 
     def score(self, tallies: Sequence[Tally]) -> dict[str, float]:
-        """`kid` and `fid`; not defined for fewer than two pictures."""
+        """`kid` and `fid`; not defined for fewer than two pictures.
+
+        A bootstrap resample, in which tallies occur more than once, has no `fid`: it is biased upwards by fewer
+        distinct pictures, so that its interval would lie above its value. `kid` has none of that.
+        """
         distinct = {id(t): t for t in tallies}
         if len(distinct) < 2:
             return {"kid": float("nan"), "fid": float("nan")}
-        made, real = (np.stack([t.stats[side] for t in tallies]) for side in (0, 1))
+        made, real = (np.stack([t.stats[side] for t in distinct.values()]) for side in (0, 1))
         if len(distinct) == len(tallies):
             return {"kid": mmd(made, real), "fid": fid(made, real)}
-        # A bootstrap resample: some tallies occur more than once.
         rows = {key: row for row, key in enumerate(distinct)}
-        counts = np.bincount([rows[id(t)] for t in tallies])
-        x, y = (np.stack([t.stats[side] for t in distinct.values()]) for side in (0, 1))
-        return {"kid": paired_mmd(x, y, counts), "fid": fid(made, real)}
+        return {"kid": paired_mmd(made, real, np.bincount([rows[id(t)] for t in tallies]))}
 
     def baseline(self, sources: Sequence[Any], truths: Sequence[Any]) -> Callable[[Any], Generated]:
         """Draws from the Gaussian with the mean and the covariance of the pixels of each class."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -143,12 +144,11 @@ def export(
 
 def card(plan: Plan, found: inference.Evaluation, document: dict[str, Any], origin: dict[str, Any]) -> str:
     """The model card."""
-    rows = [
-        f"| {name} | {m['value']:.4f} | {m['low']:.4f} to {m['high']:.4f} | {found.baseline[name]:.4f} |"
-        if name in found.baseline
-        else f"| {name} | {m['value']:.4f} | {m['low']:.4f} to {m['high']:.4f} | |"
-        for name, m in found.metrics.items()
-    ]
+    rows = []
+    for name, m in found.metrics.items():
+        interval = f"{m['low']:.4f} to {m['high']:.4f}" if math.isfinite(m["low"]) else ""
+        naive = f"{found.baseline[name]:.4f}" if name in found.baseline else ""
+        rows.append(f"| {name} | {m['value']:.4f} | {interval} | {naive} |")
     data = document["data"]
     return "\n".join(
         [

@@ -197,6 +197,7 @@ def test_evaluation(tmp_path):
     kid = found.metrics["kid"]
     assert kid["low"] <= kid["value"] <= kid["high"]
     assert found.metrics["fid"]["value"] > 0
+    assert np.isnan(found.metrics["fid"]["low"])
     assert set(found.baseline) == {"kid", "fid"}
     assert all(-1 <= t.quality <= 1 + 1e-9 for t in found.tallies)
     assert make_task().score(found.tallies[:1])["kid"] != make_task().score(found.tallies[:1])["kid"]  # NaN
