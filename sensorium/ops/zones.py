@@ -41,9 +41,7 @@ def crossing(before: Point, after: Point, line: tuple[Point, Point]) -> int:
     return 1 if side else -1
 
 
-def crossings(
-    frames: Iterable[Mapping[int, Point]], line: tuple[Point, Point]
-) -> Iterator[list[tuple[int, int]]]:
+def crossings(frames: Iterable[Mapping[int, Point]], line: tuple[Point, Point]) -> Iterator[list[tuple[int, int]]]:
     """For each frame, (identity, direction) of what has crossed the line since it was last seen.
 
     Args:
