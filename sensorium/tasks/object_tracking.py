@@ -84,7 +84,10 @@ class Task:
         names = config.pop("id2label", None)
         if not isinstance(names, Mapping) or not names:
             raise InputError("config.json: a detector needs the names of its classes, 'id2label'")
-        labels = [f"LABEL_{k}" for k in range(1 + max(map(int, names)))]  # some leave numbers out
+        count = 1 + max(map(int, names))  # some leave numbers out
+        if count > 100_000:
+            raise InputError(f"config.json: 'id2label' names a class {count - 1}, which is no sensible number")
+        labels = [f"LABEL_{k}" for k in range(count)]
         for number, label in names.items():
             labels[int(number)] = str(label)
         config.pop("label2id", None)
