@@ -29,7 +29,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 demo: setup
-	$(BIN)/sensorium demo --out demo
+	$(BIN)/python -m sensorium demo --out demo
 
 docs: setup
 	$(BIN)/python docs/build.py
