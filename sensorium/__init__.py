@@ -8,16 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sensorium.version import __version__
-
 if TYPE_CHECKING:
     from sensorium import tasks
     from sensorium.data import Dataset
     from sensorium.inference import Evaluation
     from sensorium.predictor import Predictor
 
+__version__ = "0.1.0"
+
 __all__ = [
-    "__version__",
     "compare",
     "evaluate",
     "export",
@@ -132,7 +131,7 @@ def train(
     need("torch", "train")
     from sensorium.training.main import train as run
 
-    record: dict[str, Any] = run(
+    return run(
         task,
         data,
         out=out,
@@ -150,7 +149,6 @@ def train(
         quiet=quiet,
         parameters=parameters,
     )
-    return record
 
 
 def evaluate(

@@ -10,8 +10,7 @@ import json
 import os
 import re
 import xml.etree.ElementTree as ElementTree
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -36,7 +35,6 @@ MAX_DEPTH = 24
 MAX_JSON = 1 << 30
 MAX_XML = 16 << 20
 MAX_TEXT = 256 << 20
-NAMED = 500  # faults of one kind that are named one by one
 LEFT_OUT = frozenset(("__MACOSX", "Thumbs.db", "desktop.ini"))
 
 SPLIT_WORDS = {
@@ -44,11 +42,6 @@ SPLIT_WORDS = {
     "val": "val", "valid": "val", "validation": "val", "validate": "val", "dev": "val", "development": "val",
     "test": "test", "testing": "test", "tst": "test",
 }  # fmt: skip
-
-
-_FOLDER = re.compile(
-    r"(?:(?:images?|imgs?|labels?|data|wavs?)[-_ ]?)?([a-z]+?)(?:[-_ ]?(?:\d+|set|data|images?|imgs?|clean|other))*"
-)
 
 
 def split_in(name: str) -> str | None:
@@ -59,14 +52,11 @@ def split_in(name: str) -> str | None:
 
 
 def split_of_path(name: str) -> str | None:
-    """The split that the folders of a relative path speak of, the highest first: `val2017/x.jpg`, `dev-clean/1/x.flac`.
-
-    Only a folder whose whole name says so counts: `train_station` is no split.
-    """
-    for part in name.lower().split("/")[:-1]:
-        found = _FOLDER.fullmatch(part)
-        if found and found[1] in SPLIT_WORDS:
-            return SPLIT_WORDS[found[1]]
+    """The split that a relative path speaks of: its file's stem, or else the nearest folder above."""
+    path = PurePosixPath(name)
+    for part in (path.stem, *reversed(path.parts[:-1])):
+        if split := split_in(part):
+            return split
     return None
 
 
@@ -93,7 +83,6 @@ class Source:
     notes: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     used: list[str] = field(default_factory=list)
-    counts: Counter[tuple[str, Severity]] = field(default_factory=Counter)
 
     @classmethod
     def of(cls, path: str | os.PathLike[str], wants: Iterable[str] = ()) -> Source:
@@ -195,20 +184,20 @@ class Source:
                     "or open the folder that holds both"
                 )
             name = Path(inside).relative_to(self.root).as_posix()
-        escapes = False
+        escapes = True
         for base in ("", *bases):
             candidate = os.path.normpath(f"{base}/{name}" if base else name).replace(os.sep, "/")
             if candidate == ".." or candidate.startswith("../"):
-                escapes = True
-            elif candidate in self.listing:
+                continue
+            escapes = False
+            if candidate in self.listing:
                 return candidate
-        alone = self.by_basename.get(name.rsplit("/", 1)[-1])
-        if not alone and escapes:
+        if escapes:
             raise InputError(
                 f"{where}: '{name}' leads out of the data folder: use paths that stay inside, "
                 "or open the folder that holds both"
             )
-        return alone or None
+        return self.by_basename.get(name.rsplit("/", 1)[-1]) or None
 
     def absolute(self, name: str) -> str:
         return f"{self.root}/{name}"
@@ -217,10 +206,7 @@ class Source:
         self.notes.append(message)
 
     def found(self, kind: str, severity: Severity, where: str, message: str) -> None:
-        """Report a fault; beyond the first hundreds of a kind only their number is kept."""
-        self.counts[kind, severity] += 1
-        if self.counts[kind, severity] <= NAMED:
-            self.findings.append(Finding(kind, severity, where, message))
+        self.findings.append(Finding(kind, severity, where, message))
 
     def dataset(
         self,
@@ -231,9 +217,6 @@ class Source:
     ) -> Dataset:
         """What was read, with all that was noticed."""
         path = self.root / self.file if self.file is not None else self.root
-        for (kind, severity), count in self.counts.items():
-            if count > NAMED:
-                self.findings.append(Finding(kind, severity, str(path), f"and {count - NAMED} more like these"))
         used = [self.root / name for name in dict.fromkeys(self.used)]
         return Dataset(path, format, fields, examples, self.notes, tuple(classes), self.findings, used)
 
@@ -275,9 +258,8 @@ class Source:
         self.found("encoding", "warning", f"{name}:{line}", message)
         self.note(f"{name} is not UTF-8 (line {line}): read as {encoding}")
 
-    def json(self, name: str, hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
-        """The value of a JSON file; `hook` sees each object as it is read, to keep only what is needed."""
-        return parse_json(self.text(name, MAX_JSON), name, hook)
+    def json(self, name: str) -> Any:
+        return parse_json(self.text(name, MAX_JSON), name)
 
     def xml(self, name: str) -> ElementTree.Element:
         """The root element of an XML file. Declarations of types and entities are refused.
@@ -335,10 +317,10 @@ def encoding_of(data: bytes, name: str) -> str:
         return "latin-1"
 
 
-def parse_json(text: str, where: str, hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+def parse_json(text: str, where: str) -> Any:
     """Raises InputError where it is not JSON, or nested too deeply."""
     try:
-        return json.loads(text, object_hook=hook)
+        return json.loads(text)
     except json.JSONDecodeError as error:
         at = f"line {error.lineno} column {error.colno}"
         raise InputError(f"{where}: not valid JSON: {error.msg}, {at}") from None

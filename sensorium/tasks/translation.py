@@ -1,0 +1,224 @@
+"""Translation: a text in another language."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from tokenizers import Tokenizer
+
+from sensorium.errors import InputError
+from sensorium.media import text
+from sensorium.ops import translation_metrics as metrics
+from sensorium.ops.character_index import CharacterIndex
+from sensorium.ops.generation import Decoder, Settings, generate
+from sensorium.tasks import Arrays, Nets, Tally
+
+GENERATION = (
+    "pad_token_id", "eos_token_id", "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id",
+    "bad_words_ids", "num_beams", "length_penalty", "early_stopping", "no_repeat_ngram_size", "max_length",
+    "min_length", "repetition_penalty",
+)  # fmt: skip
+"""What folders without a generation_config.json say about generation in their config.json."""
+
+
+@dataclass
+class Translation:
+    """The text in the other language."""
+
+    translation_text: str
+
+
+@dataclass
+class Task:
+    """Reads the first text of a `translation` pair, answers the second.
+
+    Attributes:
+        config: `config.json`; its `bleu_tokenizer` says how BLEU finds words: `none` in text whose tokens are
+            spaced already, `13a` in European languages, `char` where words have no spaces.
+        tokenizer_json: the text of `tokenizer.json`, for both languages.
+        generation: `generation_config.json`: the defaults of the options of `predict`, and more.
+    """
+
+    name: ClassVar[str] = "translation"
+    source: ClassVar[str] = "translation"
+    truth: ClassVar[str] = "translation"
+    metric: ClassVar[str] = "bleu"
+    lower_is_better: ClassVar[bool] = False
+    padding: ClassVar[dict[str, float]] = {"input_ids": 0, "attention_mask": 0}
+    evaluation: ClassVar[dict[str, Any]] = {}
+
+    config: dict[str, Any]
+    tokenizer_json: str = field(repr=False)
+    tokenizer_config: dict[str, Any]
+    generation: dict[str, Any]
+    tokenizer: Tokenizer = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Without a limit of its own, a tokenizer says 1e30.
+        limit = min(self.tokenizer_config.get("model_max_length") or 512, 4096)
+        self.tokenizer = text.tokenizer(self.tokenizer_json, max_length=int(limit))
+        if self.scoring not in metrics.TOKENIZERS:
+            known = ", ".join(metrics.TOKENIZERS)
+            raise InputError(f"config.json: bleu_tokenizer '{self.scoring}' is not one of {known}")
+        for name in ("pad_token_id", "decoder_start_token_id"):
+            if not isinstance(self.setting(name), int):
+                raise InputError(f"neither generation_config.json nor config.json says '{name}'")
+
+    @classmethod
+    def load(cls, files: Mapping[str, Any]) -> Task:
+        config = files.get("config.json") or {}
+        generation = files.get("generation_config.json")
+        if generation is None:
+            generation = {name: config[name] for name in GENERATION if config.get(name) is not None}
+        tokenizer = files.get("tokenizer.json")
+        if tokenizer is None:
+            raise InputError("this translation model has no tokenizer.json")
+        return cls(dict(config), tokenizer, dict(files.get("tokenizer_config.json") or {}), dict(generation))
+
+    def files(self) -> dict[str, Any]:
+        return {
+            "config.json": self.config,
+            "tokenizer.json": self.tokenizer_json,
+            "tokenizer_config.json": self.tokenizer_config,
+            "generation_config.json": self.generation,
+        }
+
+    @property
+    def scoring(self) -> str:
+        """The tokenizer that BLEU uses."""
+        return str(self.config.get("bleu_tokenizer", "13a"))
+
+    def setting(self, name: str) -> Any:
+        """A value of `generation_config.json`, or else of `config.json`."""
+        value = self.generation.get(name)
+        return self.config.get(name) if value is None else value
+
+    def open(self, source: Any) -> str:
+        """The text to translate: of a pair the first.
+
+        Raises:
+            InputError: no text.
+        """
+        return text.load(pair(source)[0] if isinstance(source, Mapping) else source)
+
+    def prepare(self, source: str) -> Arrays:
+        """Tokens: `input_ids` and `attention_mask`, (time,) int64."""
+        prefix = self.config.get("prefix") or ""
+        own = (self.config.get("task_specific_params") or {}).get(self.name) or {}
+        ids = text.encode(self.tokenizer, (own.get("prefix") or "") + prefix + self.open(source)).ids
+        return {"input_ids": np.array(ids, np.int64), "attention_mask": np.ones(len(ids), np.int64)}
+
+    def target_tokens(self, target: str) -> list[int]:
+        """Tokens of a text in the other language, as the network learns to write it, with the one that ends it."""
+        return text.encode(self.tokenizer, target).ids
+
+    def predict(
+        self,
+        nets: Nets,
+        sources: Sequence[Any],
+        *,
+        num_beams: int | None = None,
+        max_new_tokens: int | None = None,
+        length_penalty: float | None = None,
+        no_repeat_ngram_size: int | None = None,
+    ) -> list[Translation]:
+        """Translate; what is not given is as the model's generation_config.json says.
+
+        Options:
+            num_beams: translations that are followed side by side; 1 is quickest
+            max_new_tokens: longest translation, in tokens
+            length_penalty: above 1 prefers longer translations, below 1 shorter ones
+            no_repeat_ngram_size: no sequence of this many tokens twice, 0 for no such rule
+        """
+        given = {
+            "num_beams": num_beams,
+            "max_new_tokens": max_new_tokens,
+            "length_penalty": length_penalty,
+            "no_repeat_ngram_size": no_repeat_ngram_size,
+        }
+        config = {**self.generation, **{name: value for name, value in given.items() if value is not None}}
+        settings = Settings.of(config, prompt=1)
+        answers = [Translation("") for _ in sources]
+        prepared = {i: self.prepare(source) for i, source in enumerate(sources)}
+        rows = [i for i, arrays in prepared.items() if len(arrays["input_ids"])]
+        if not rows:
+            return answers
+        feeds = pad([prepared[i]["input_ids"].tolist() for i in rows], self.setting("pad_token_id"))
+        states = nets["encoder_model"](feeds)["last_hidden_state"]
+        beams = settings.num_beams
+        fixed = {
+            "encoder_hidden_states": states.repeat(beams, axis=0),
+            "encoder_attention_mask": feeds["attention_mask"].repeat(beams, axis=0),
+        }
+        decoder = Decoder(nets["decoder_model_merged"], fixed, len(rows) * beams)
+        start = np.full((len(rows), 1), self.setting("decoder_start_token_id"), np.int64)
+        for i, tokens in zip(rows, generate(decoder, start, settings)):
+            answers[i] = Translation(text.decode(self.tokenizer, tokens))
+        return answers
+
+    def tally(self, prediction: Translation, truth: Any, nets: Nets) -> Tally:
+        """Statistics of BLEU and chrF; the quality is this text's own chrF, 0..1."""
+        wanted = pair(truth)[1] if isinstance(truth, Mapping) else text.load(truth)
+        characters = metrics.chrf_stats(prediction.translation_text, wanted)
+        words = metrics.bleu_stats(prediction.translation_text, wanted, self.scoring)
+        return Tally(metrics.chrf(characters) / 100, np.concatenate([words, characters]))
+
+    def score(self, tallies: Sequence[Tally]) -> dict[str, float]:
+        """Corpus BLEU and chrF, 0..100, as sacrebleu gives them."""
+        total = np.sum([t.stats for t in tallies], axis=0)
+        split = 2 + 2 * metrics.ORDER
+        return {"bleu": metrics.bleu(total[:split]), "chrf": metrics.chrf(total[split:])}
+
+    def baseline(self, sources: Sequence[Any], truths: Sequence[Any]) -> Callable[[Any], Translation]:
+        """The known translation of the most similar known source."""
+        index = CharacterIndex([self.open(source) for source in sources])
+        known = [pair(truth)[1] if isinstance(truth, Mapping) else text.load(truth) for truth in truths]
+        return lambda source: Translation(known[index.nearest(self.open(source))])
+
+    def draw(self, source: Any, result: Translation) -> Image.Image:
+        """Both texts, one above the other."""
+        font = ImageFont.load_default(18)
+        words = f"{self.open(source)[:400]}\n→ {result.translation_text[:400]}"
+        box = ImageDraw.Draw(Image.new("RGB", (1, 1))).multiline_textbbox((0, 0), words, font)
+        image = Image.new("RGB", (int(box[2]) + 20, int(box[3]) + 20), "white")
+        ImageDraw.Draw(image).multiline_text((10, 10), words, "black", font)
+        return image
+
+
+def pair(translation: Mapping[str, Any]) -> tuple[str, str]:
+    """Source and target text of a field `translation`, whose keys are in this order.
+
+    Raises:
+        InputError: there are not two texts.
+    """
+    texts = list(translation.values())
+    if len(texts) != 2 or not all(isinstance(t, str) for t in texts):
+        raise InputError(f"a translation has two texts, not {list(translation)}")
+    return text.load(texts[0]), text.load(texts[1])
+
+
+def pad(rows: Sequence[Sequence[int]], value: int) -> Arrays:
+    """Tokens to `input_ids` and `attention_mask`, (rows, longest) int64, filled up at their ends."""
+    mask = np.arange(max(map(len, rows)))[None, :] < np.array([len(row) for row in rows])[:, None]
+    ids = np.full(mask.shape, value, np.int64)
+    ids[mask] = np.concatenate([np.asarray(row, np.int64) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask.astype(np.int64)}
+
+
+def scoring_tokenizer(texts: Sequence[str]) -> str:
+    """How BLEU should find the words of such texts: one of `translation_metrics.TOKENIZERS`."""
+    some = "\n".join(texts[:2000])
+    characters = [c for c in some if not c.isspace()]
+    # Chinese, Japanese and their full-width punctuation, and Thai, Lao, Burmese and Khmer have no spaces.
+    unspaced = sum("\u3000" <= c <= "\u9fff" or "\uff00" <= c <= "\uffef" or "\u0e00" <= c <= "\u0eff" or
+                   "\u1000" <= c <= "\u109f" or "\u1780" <= c <= "\u17ff" for c in characters)  # fmt: skip
+    if unspaced > len(characters) / 2:
+        return "none" if some.count(" ") > len(characters) / 8 else "char"
+    # Punctuation that ends a word has a space before it only where somebody has made tokens of the text.
+    words = some.split()
+    ended = sum(word[-1] in ".,!?;:" for word in words)
+    return "none" if ended and sum(word in ".,!?;:" for word in words) > 0.8 * ended else "13a"

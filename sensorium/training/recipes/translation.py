@@ -1,0 +1,219 @@
+"""Translation: a tokenizer and a Transformer learned from pairs of texts, or a Marian, BART or T5 folder adapted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from torch import Tensor
+
+from sensorium.data import Example
+from sensorium.errors import InputError
+from sensorium.tasks.translation import Task, pad, pair, scoring_tokenizer
+from sensorium.training.networks.encoder_decoder import Decoder, Encoder, EncoderDecoder
+from sensorium.training.plan import Part, Plan
+
+PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
+
+
+def learn_tokenizer(sources: list[str], targets: list[str], size: int) -> tuple[str, int]:
+    """A byte-pair tokenizer of both languages, whose first ids are those that occur in targets.
+
+    A word carries the space before it ("▁"), so that decoding gives the very spaces of the text.
+
+    Returns:
+        The text of `tokenizer.json`, and the number of tokens that targets are made of.
+    """
+    tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN, fuse_unk=True))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    special = [PAD, END, UNKNOWN]
+    trainer = trainers.BpeTrainer(vocab_size=size, min_frequency=2, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator([*sources, *targets], trainer)
+    used = {i for encoding in tokenizer.encode_batch(targets) for i in encoding.ids} | set(range(len(special)))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"$A {END}", special_tokens=[(END, special.index(END))]
+    )
+    content = json.loads(tokenizer.to_str())
+    by_use = sorted(content["model"]["vocab"].items(), key=lambda item: (item[1] not in used, item[1]))
+    content["model"]["vocab"] = {token: i for i, (token, _) in enumerate(by_use)}
+    return json.dumps(content, ensure_ascii=False), len(used)
+
+
+def plan(
+    examples: list[Example],
+    base: Path | None,
+    *,
+    vocabulary: int = 8000,
+    width: int = 256,
+    heads: int = 4,
+    hidden: int = 1024,
+    encoder_layers: int = 4,
+    decoder_layers: int = 3,
+    dropout: float = 0.1,
+    smoothing: float = 0.1,
+    max_tokens: int = 128,
+    batch_tokens: int = 2500,
+    beams: int = 4,
+    epochs: int = 14,
+    learning_rate: float = 2e-3,
+) -> Plan:
+    """What to train.
+
+    Args:
+        vocabulary: tokens of the tokenizer that is learned.
+        width: of the network; `heads` of its attention, `hidden` units of its feed-forward layers.
+        smoothing: of the labels.
+        max_tokens: longer sources and targets are cut in training.
+        batch_tokens: target tokens of a batch, padding included.
+        beams: written to `generation_config.json` as what translating uses by default.
+    """
+    if not examples:
+        raise InputError("translation: there are no sentence pairs to learn from")
+    sources, targets = map(list, zip(*(pair(e.fields["translation"]) for e in examples)))
+    tokenizer, generated = learn_tokenizer(sources, targets, vocabulary)
+    size = len(json.loads(tokenizer)["model"]["vocab"])
+    shape = {
+        "d_model": width,
+        "encoder_layers": encoder_layers,
+        "decoder_layers": decoder_layers,
+        "encoder_attention_heads": heads,
+        "decoder_attention_heads": heads,
+        "encoder_ffn_dim": hidden,
+        "decoder_ffn_dim": hidden,
+        "dropout": dropout,
+        "vocab_size": size,
+    }
+    ends = {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
+    config = {
+        "model_type": "marian",
+        "architectures": ["MarianMTModel"],
+        "is_encoder_decoder": True,
+        **shape,
+        **ends,
+        "bleu_tokenizer": scoring_tokenizer(targets),
+    }
+    tokenizer_config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "pad_token": PAD,
+        "eos_token": END,
+        "unk_token": UNKNOWN,
+        "model_max_length": 512,
+        "clean_up_tokenization_spaces": False,
+    }
+    generation = {**ends, "num_beams": beams, "max_new_tokens": 2 * max_tokens, "length_penalty": 1.0}
+    return Plan(
+        task=Task(config, tokenizer, tokenizer_config, generation),
+        network={"generated": generated, "width": width, "heads": heads, "hidden": hidden, "vocabulary": size,
+                 "encoder_layers": encoder_layers, "decoder_layers": decoder_layers, "dropout": dropout},
+        base=base,
+        epochs=epochs,
+        batch_size=64,
+        learning_rate=learning_rate,
+        weight_decay=0.01,
+        warmup=0.08,
+        average=0.998,
+        parameters={"smoothing": smoothing, "max_tokens": max_tokens, "batch_tokens": batch_tokens},
+    )  # fmt: skip
+
+
+def build(plan: Plan) -> torch.nn.Module:
+    """The network of the plan."""
+    return EncoderDecoder(**plan.network)
+
+
+def batches(plan: Plan, examples: list[Example], rng: np.random.Generator) -> list[list[int]]:
+    """Batches of about equally many tokens, of sentences of about equal length, in random order.
+
+    Lengths are those of the texts in characters and words: near enough to those in tokens, and quick to get.
+    """
+    lengths = np.array([[len(t) / 6 + t.count(" ") / 2 + 2 for t in pair(e.fields["translation"])] for e in examples])
+    # Sorted by target and then by source, with noise so that batches differ from epoch to epoch.
+    noisy = np.round(lengths * rng.uniform(0.95, 1.05, lengths.shape))
+    order = np.lexsort((rng.random(len(examples)), noisy[:, 0], noisy[:, 1]))
+    found: list[list[int]] = []
+    current: list[int] = []
+    longest = 0.0
+    for i in order:
+        longest = max(longest, lengths[i].max())
+        if current and (len(current) + 1) * longest > plan.parameters["batch_tokens"]:
+            found.append(current)
+            current, longest = [], lengths[i].max()
+        current.append(int(i))
+    if current:
+        found.append(current)
+    rng.shuffle(found)
+    return found
+
+
+def batch(plan: Plan, examples: list[Example], rng: np.random.Generator | None) -> dict[str, np.ndarray]:
+    """Source tokens with mask, target tokens shifted by one (`decoder_input_ids`), and the targets (`labels`)."""
+    task, limit = plan.task, plan.parameters["max_tokens"]
+    texts = [pair(e.fields["translation"]) for e in examples]
+    sources = [task.prepare(source)["input_ids"][:limit] for source, _ in texts]
+    targets = pad([task.target_tokens(target)[:limit] for _, target in texts], task.setting("pad_token_id"))
+    labels = targets["input_ids"]
+    start = np.full((len(examples), 1), task.setting("decoder_start_token_id"))
+    return {
+        **pad(sources, task.setting("pad_token_id")),
+        "decoder_input_ids": np.concatenate([start, labels[:, :-1]], axis=1),
+        "labels": np.where(targets["attention_mask"] == 1, labels, -100),
+        "smoothing": np.float32(plan.parameters["smoothing"] if rng is not None else 0.0),
+    }
+
+
+def loss(network: Any, batch: dict[str, Tensor]) -> Tensor:
+    """Cross-entropy of the target tokens, with smoothed labels."""
+    labels = batch["labels"]
+    states = network(batch["input_ids"], batch["attention_mask"], batch["decoder_input_ids"])
+    real = labels != -100  # padding is left out before the costly output layer
+    return F.cross_entropy(network.logits(states[real]), labels[real], label_smoothing=float(batch["smoothing"]))
+
+
+def sample(plan: Plan, network: Any) -> dict[str, Part]:
+    """The encoder, and the decoder for the first step and for those with a cache."""
+    rows, time, past, source = 2, 2, 3, 5
+    ids = torch.arange(3, 3 + rows * source).reshape(rows, source) % network.vocabulary
+    mask = torch.ones(rows, source, dtype=torch.int64)
+    mask[1, 3:] = 0
+    with torch.no_grad():
+        states = network.encode(ids, mask)
+        cross = network.cross_keys_values(states)
+    inputs = {
+        "input_ids": torch.arange(rows * time).reshape(rows, time),
+        "encoder_attention_mask": mask,
+        "encoder_hidden_states": states,
+        "use_cache_branch": torch.tensor([True]),
+    }
+    dynamic: dict[str, dict[int, str]] = {
+        "input_ids": {0: "batch_size", 1: "decoder_sequence_length"},
+        "encoder_attention_mask": {0: "batch_size", 1: "encoder_sequence_length"},
+        "encoder_hidden_states": {0: "batch_size", 1: "encoder_sequence_length"},
+    }
+    outputs = ["logits"]
+    for i, pair_of_layer in enumerate(cross):
+        for place, length in (("decoder", past), ("encoder", source)):
+            for kind, tensor in zip(("key", "value"), pair_of_layer):
+                name = f"past_key_values.{i}.{place}.{kind}"
+                shape = (rows, tensor.shape[1], length, tensor.shape[3])
+                inputs[name] = tensor.clone() if place == "encoder" else torch.randn(shape)
+                dynamic[name] = {0: "batch_size", 2: f"past_{place}_sequence_length"}
+                outputs.append(f"present.{i}.{place}.{kind}")
+    encoder_dynamic = {0: "batch_size", 1: "encoder_sequence_length"}
+    return {
+        "encoder_model": Part(
+            Encoder(network),
+            {"input_ids": ids, "attention_mask": mask},
+            ["last_hidden_state"],
+            {"input_ids": encoder_dynamic, "attention_mask": encoder_dynamic},
+        ),
+        "decoder_model_merged": Part(Decoder(network), inputs, outputs, dynamic),
+    }
