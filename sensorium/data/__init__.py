@@ -50,8 +50,9 @@ def needs(task: str) -> dict[str, bool]:
 
     A condition to generate from (`label` before a picture) may be missing.
     """
-    # by name, as plug-ins are found: data lies below tasks
-    found = importlib.import_module("sensorium.tasks").find(task)
+    from sensorium.tasks import find
+
+    found = find(task)
     return {found.source: not task.endswith("-generation"), found.truth: True}
 
 
@@ -81,7 +82,7 @@ def open_data(
     if format is not None:
         if format not in readers:
             raise InputError(f"there is no data format '{format}': use one of {', '.join(readers)}")
-        candidates = [format]
+        candidates, surety = [format], {}
     else:
         surety = {name: reader.match(source) for name, reader in readers.items()}
         candidates = sorted((n for n in surety if surety[n] > 0), key=lambda n: (-surety[n], n))
@@ -90,33 +91,28 @@ def open_data(
     first: Dataset | None = None
     for name in candidates:
         attempt = Source(source.root, source.file, source.wants, list(source.notes))
-        attempt.__dict__.update({k: v for k, v in source.__dict__.items() if k in ("files", "listing", "given")})
+        attempt.__dict__.update({k: v for k, v in source.__dict__.items() if k in ("files", "listing")})
         try:
             dataset: Dataset = readers[name].read(attempt)
         except InputError:
-            if first is not None:
-                continue
-            raise
+            if first is None:
+                raise
+            continue
         dataset = _for_task(dataset, required)
-        if all(field in dataset.fields for field, must in required.items() if must):
+        if len(dataset.examples) and all(f in dataset.fields for f, must in required.items() if must):
             break
         first = first or dataset
+        if not required and not len(first.examples) and surety.get(name, 1.0) > 0.8:
+            raise InputError(_not_usable(first, path, task, required))
     else:
         assert first is not None
-        missing = [field for field, must in required.items() if must and field not in first.fields]
-        raise InputError(
-            f"'{path}' was understood as {first.format} with the fields {', '.join(first.fields)}: "
-            f"{task} also needs {' and '.join(repr(m) for m in missing)}"
-        )
-    if not len(dataset.examples):
-        reason = f": {dataset.findings[0].where}: {dataset.findings[0].message}" if dataset.findings else ""
-        raise InputError(f"'{path}' was understood as {dataset.format}, but not one example can be used{reason}")
+        raise InputError(_not_usable(first, path, task, required))
     if splits is None and (source.root / "splits.json").is_file():
         splits = source.root / "splits.json"
     if isinstance(splits, Mapping):
         apply_splits(dataset, check_splits(splits, "splits"), "splits", source.files)
     elif splits is not None:
-        apply_splits(dataset, read_splits(splits), os.fspath(splits), source.files)
+        apply_splits(dataset, read_splits(splits), os.path.basename(splits), source.files)
     return dataset
 
 
@@ -127,6 +123,17 @@ def _for_task(dataset: Dataset, required: Mapping[str, bool]) -> Dataset:
         dataset.fields = (*dataset.fields, "text")
         dataset.notes.append("the labels are taken as the text that is spoken")
     return dataset
+
+
+def _not_usable(dataset: Dataset, path: Any, task: str | None, required: Mapping[str, bool]) -> str:
+    if not len(dataset.examples):
+        reason = f" ({f.where}: {f.message})" if (f := next(iter(dataset.findings), None)) else ""
+        return f"'{path}': read as {dataset.format}, not one example can be used{reason}"
+    missing = " and ".join(f"'{f}'" for f, must in required.items() if must and f not in dataset.fields)
+    return (
+        f"'{path}' was understood as {dataset.format} with the fields {', '.join(dataset.fields)}: "
+        f"{task} also needs {missing}"
+    )
 
 
 def _not_recognised(source: Source, path: Any) -> str:

@@ -7,6 +7,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from sensorium.data.source import Source
+from sensorium.errors import InputError
+from sensorium.media import image
+
+
+def picture_size(path: str) -> tuple[int, int]:
+    """Width and height of a picture as it is seen, from its header; (0, 0) where it cannot be opened."""
+    try:
+        return image.size(path)
+    except InputError:
+        return 0, 0
 
 
 def usable_box(edges: Sequence[Any], size: tuple[int, int], source: Source, where: str) -> list[float] | None:

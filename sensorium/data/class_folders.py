@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import PurePosixPath
 
 from sensorium.data.examples import SPLITS, Dataset, Example, Lazy
-from sensorium.data.source import IMAGES, SOUNDS, SPLIT_WORDS, Source, extension, words
+from sensorium.data.source import IMAGES, SOUNDS, Source, extension, split_of_path, words
 from sensorium.errors import InputError
 
 KINDS = (("image", IMAGES), ("audio", SOUNDS), ("text", frozenset((".txt",))))
@@ -28,8 +28,8 @@ def _label(name: str) -> tuple[str | None, str | None]:
     folders = list(PurePosixPath(name).parts[:-1])
     split = None
     for i, folder in enumerate(folders[:2]):
-        if folder.lower() in SPLIT_WORDS and len(folders) > 1:
-            split = SPLIT_WORDS[folder.lower()]
+        split = split_of_path(f"{folder}/")
+        if split is not None and len(folders) > 1:
             del folders[i]
             break
     if folders and folders[0].lower() in NO_CLASS:
@@ -42,7 +42,7 @@ def match(source: Source) -> float:
         return 0.0
     known = dict(KINDS)[kind]
     labels = {_label(name)[1] for name in source.files if extension(name) in known} - {None}
-    labels = {label for label in labels if label and label.lower() not in SPLIT_WORDS}
+    labels = {label for label in labels if label and split_of_path(f"{label}/") is None}
     return 0.6 if len(labels) >= 2 else 0.05 if labels else 0.0
 
 

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from sensorium.data.examples import SPLITS, Dataset, Example, Lazy
 from sensorium.data.languages import is_language
-from sensorium.data.source import MAX_TEXT, Source, encoding_of, split_in
+from sensorium.data.source import MAX_TEXT, WESTERN, Source, decode, encoding_of, split_in
 from sensorium.errors import InputError
 
 EAGER_BYTES = 64 << 20
@@ -63,7 +63,7 @@ def read(source: Source) -> Dataset:
         for name in both:
             data = source.binary(name, 4 * MAX_TEXT)
             encoding = encoding_of(data, name)
-            if encoding in ("cp1252", "latin-1"):
+            if encoding in WESTERN:
                 source.report_encoding(name, data, encoding)
             if encoding.startswith("utf-16"):
                 raise InputError(f"{name}: UTF-16: save parallel text as UTF-8")
@@ -87,7 +87,7 @@ def read(source: Source) -> Dataset:
             with open(source.root / name, "rb") as file:
                 file.seek(at[start])
                 data = file.read(at[stop] - at[start])
-            texts.append([line.decode(encoding).strip() for line in data.split(b"\n")[: stop - start]])
+            texts.append([decode(line, encoding).strip() for line in data.split(b"\n")[: stop - start]])
         split = split_in(PurePosixPath(stem).name) or split_in(PurePosixPath(stem).parent.name)
         return [
             Example(

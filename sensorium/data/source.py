@@ -10,13 +10,12 @@ import json
 import os
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
-
-from PIL import Image
 
 from sensorium.data.examples import Dataset, Example, Finding, Severity
 from sensorium.errors import InputError
@@ -35,6 +34,8 @@ MAX_DEPTH = 24
 MAX_JSON = 1 << 30
 MAX_XML = 16 << 20
 MAX_TEXT = 256 << 20
+NAMED = 500  # faults of one kind that are named one by one
+WESTERN = ("cp1252", "latin-1")
 LEFT_OUT = frozenset(("__MACOSX", "Thumbs.db", "desktop.ini"))
 
 SPLIT_WORDS = {
@@ -42,6 +43,11 @@ SPLIT_WORDS = {
     "val": "val", "valid": "val", "validation": "val", "validate": "val", "dev": "val", "development": "val",
     "test": "test", "testing": "test", "tst": "test",
 }  # fmt: skip
+
+
+_FOLDER = re.compile(
+    r"(?:(?:images?|imgs?|labels?|data|wavs?)[-_ ]?)?([a-z]+?)(?:[-_ ]?(?:\d+|set|data|images?|imgs?|clean|other))*"
+)
 
 
 def split_in(name: str) -> str | None:
@@ -52,11 +58,14 @@ def split_in(name: str) -> str | None:
 
 
 def split_of_path(name: str) -> str | None:
-    """The split that a relative path speaks of: its file's stem, or else the nearest folder above."""
-    path = PurePosixPath(name)
-    for part in (path.stem, *reversed(path.parts[:-1])):
-        if split := split_in(part):
-            return split
+    """The split that the folders of a relative path speak of, the highest first: `val2017/x.jpg`, `dev-clean/1/x.flac`.
+
+    Only a folder whose whole name says so counts: `train_station` is no split.
+    """
+    for part in name.lower().split("/")[:-1]:
+        found = _FOLDER.fullmatch(part)
+        if found and found[1] in SPLIT_WORDS:
+            return SPLIT_WORDS[found[1]]
     return None
 
 
@@ -83,6 +92,7 @@ class Source:
     notes: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     used: list[str] = field(default_factory=list)
+    counts: Counter[tuple[str, Severity]] = field(default_factory=Counter)
 
     @classmethod
     def of(cls, path: str | os.PathLike[str], wants: Iterable[str] = ()) -> Source:
@@ -184,20 +194,20 @@ class Source:
                     "or open the folder that holds both"
                 )
             name = Path(inside).relative_to(self.root).as_posix()
-        escapes = True
+        escapes = False
         for base in ("", *bases):
             candidate = os.path.normpath(f"{base}/{name}" if base else name).replace(os.sep, "/")
             if candidate == ".." or candidate.startswith("../"):
-                continue
-            escapes = False
-            if candidate in self.listing:
+                escapes = True
+            elif candidate in self.listing:
                 return candidate
-        if escapes:
+        alone = self.by_basename.get(name.rsplit("/", 1)[-1])
+        if not alone and escapes:
             raise InputError(
                 f"{where}: '{name}' leads out of the data folder: use paths that stay inside, "
                 "or open the folder that holds both"
             )
-        return self.by_basename.get(name.rsplit("/", 1)[-1]) or None
+        return alone or None
 
     def absolute(self, name: str) -> str:
         return f"{self.root}/{name}"
@@ -206,7 +216,10 @@ class Source:
         self.notes.append(message)
 
     def found(self, kind: str, severity: Severity, where: str, message: str) -> None:
-        self.findings.append(Finding(kind, severity, where, message))
+        """Report a fault; beyond the first hundreds of a kind only their number is kept."""
+        self.counts[kind, severity] += 1
+        if self.counts[kind, severity] <= NAMED:
+            self.findings.append(Finding(kind, severity, where, message))
 
     def dataset(
         self,
@@ -217,6 +230,13 @@ class Source:
     ) -> Dataset:
         """What was read, with all that was noticed."""
         path = self.root / self.file if self.file is not None else self.root
+        kinds: dict[str, Finding] = {}
+        for finding in self.findings:
+            kinds.setdefault(finding.kind, finding)
+        for (kind, severity), count in self.counts.items():
+            self.note(f"{count} x {kind}, such as {kinds[kind].where}: {kinds[kind].message}")
+            if count > NAMED:
+                self.findings.append(Finding(kind, severity, str(path), f"and {count - NAMED} more like these"))
         used = [self.root / name for name in dict.fromkeys(self.used)]
         return Dataset(path, format, fields, examples, self.notes, tuple(classes), self.findings, used)
 
@@ -244,9 +264,9 @@ class Source:
         """The text of a file in whatever encoding it has; one that is not Unicode is reported."""
         data = self.binary(name, limit)
         encoding = encoding_of(data, name)
-        if encoding in ("cp1252", "latin-1"):
+        if encoding in WESTERN:
             self.report_encoding(name, data, encoding)
-        return data.decode(encoding)
+        return decode(data, encoding)
 
     def report_encoding(self, name: str, data: bytes, encoding: str) -> None:
         line = 1
@@ -254,12 +274,12 @@ class Source:
             data.decode("utf-8")
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
-        message = f"not UTF-8: read as {encoding}; save it as UTF-8 and check its accents"
+        message = f"not UTF-8: its lines that are not are read as {encoding}; save it as UTF-8 and check its accents"
         self.found("encoding", "warning", f"{name}:{line}", message)
-        self.note(f"{name} is not UTF-8 (line {line}): read as {encoding}")
 
-    def json(self, name: str) -> Any:
-        return parse_json(self.text(name, MAX_JSON), name)
+    def json(self, name: str, hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+        """The value of a JSON file; `hook` sees each object as it is read, to keep only what is needed."""
+        return parse_json(self.text(name, MAX_JSON), name, hook)
 
     def xml(self, name: str) -> ElementTree.Element:
         """The root element of an XML file. Declarations of types and entities are refused.
@@ -275,13 +295,29 @@ class Source:
                 text = data.decode(declared[1].decode())
             except (LookupError, UnicodeDecodeError):
                 text = None
-        text = (text if text is not None else data.decode(encoding_of(data, name))).lstrip("\ufeff")
+        text = (text if text is not None else decode(data, encoding_of(data, name))).lstrip("\ufeff")
         if re.search(r"<!(DOCTYPE|ENTITY)", text, re.IGNORECASE):
             raise InputError(f"{name}: declares a document type or entities: remove the declaration")
         try:
             return ElementTree.fromstring(text)
         except (ElementTree.ParseError, ValueError, RecursionError) as error:
             raise InputError(f"{name}: not well-formed XML: {error}") from None
+
+
+def decode(data: bytes, encoding: str) -> str:
+    """Text in the encoding that `encoding_of` found; in a Western one, each line that is valid UTF-8 is taken as that.
+
+    Files that were put together from several sources have lines of both kinds.
+    """
+    if encoding not in WESTERN:
+        return data.decode(encoding)
+    lines = []
+    for line in data.split(b"\n"):
+        try:
+            lines.append(line.decode("utf-8"))
+        except UnicodeDecodeError:
+            lines.append(line.decode(encoding))
+    return "\n".join(lines)
 
 
 def encoding_of(data: bytes, name: str) -> str:
@@ -317,10 +353,10 @@ def encoding_of(data: bytes, name: str) -> str:
         return "latin-1"
 
 
-def parse_json(text: str, where: str) -> Any:
+def parse_json(text: str, where: str, hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
     """Raises InputError where it is not JSON, or nested too deeply."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_hook=hook)
     except json.JSONDecodeError as error:
         at = f"line {error.lineno} column {error.colno}"
         raise InputError(f"{where}: not valid JSON: {error.msg}, {at}") from None
@@ -328,18 +364,3 @@ def parse_json(text: str, where: str) -> Any:
         raise InputError(f"{where}: JSON nested too deeply") from None
     except ValueError as error:  # integers of too many digits
         raise InputError(f"{where}: not valid JSON: {error}") from None
-
-
-def image_size(path: str | Path) -> tuple[int, int]:
-    """Width and height of a picture as it is seen (after its EXIF turn), from its header.
-
-    Raises:
-        OSError: it cannot be opened.
-    """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    except (ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise OSError(str(error)) from None
-    return (height, width) if turned else (width, height)

@@ -14,6 +14,7 @@ from typing import Any
 from sensorium.data.examples import SPLITS, Dataset, Example, Lazy, media_files
 from sensorium.data.source import SPLIT_WORDS, Source, parse_json
 from sensorium.errors import InputError
+from sensorium.files import write_atomic
 
 
 def read_splits(path: str | os.PathLike[str]) -> dict[str, list[str]]:
@@ -285,15 +286,5 @@ def write_splits(
         raise InputError(f"'{target}' exists: choose another file, or allow overwriting it")
     lists = hold_out(dataset.examples, seed, val=val, test=test)
     lists = {split: ids for split, ids in lists.items() if ids}
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(lists, file, ensure_ascii=False, indent=0)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"cannot write '{target}': {error.strerror}") from None
+    write_atomic(target, json.dumps(lists, ensure_ascii=False, indent=0) + "\n")
     return target, lists

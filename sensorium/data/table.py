@@ -27,6 +27,7 @@ from sensorium.data.source import (
     SOUNDS,
     TABLES,
     Source,
+    decode,
     encoding_of,
     extension,
     parse_json,
@@ -38,7 +39,6 @@ SAMPLE = 1 << 18
 EAGER_BYTES = 64 << 20
 MAX_LINE = 16 << 20
 MAX_FIELD = 16 << 20
-NAMED = 200  # faulty rows named one by one; the rest is counted
 
 Cells = dict[str, Any]  # a row: column name to value
 
@@ -240,15 +240,19 @@ def _evenness(text: str, separator: str, quoted: bool, least: int = 2) -> float:
 def _must_quote(text: str) -> bool:
     """Whether marks between tabs can only be quoting.
 
-    So it is where every cell that opens with one closes with one, and some cell holds a tab, a doubled mark
-    or a line end inside.
+    So it is where every cell that opens with one closes with one, and some cell holds a tab, a doubled mark or a line
+    end inside, or all cells are wrapped.
     """
-    proof = False
-    inside = False
-    for line in text.splitlines():
-        for cell in line.split("\t"):
+    proof = inside = False
+    plain = False
+    lines = text.splitlines()
+    for line in lines:
+        cells = line.split("\t")
+        if inside and len(cells) >= len(lines[0].split("\t")) and not cells[0].endswith('"'):
+            return False  # a whole row would lie within one cell
+        for cell in cells:
             if inside:
-                if cell.startswith('"') and not cell.startswith('""'):
+                if cell[:1] == '"' and cell[:2] not in ('"', '""'):
                     return False  # the next cell opens before this one closed
                 proof = True  # a tab or a line end lies within
                 inside = not cell.replace('""', "").endswith('"')
@@ -258,7 +262,9 @@ def _must_quote(text: str) -> bool:
                     return False
                 inside = not body.endswith('"')
                 proof = proof or '""' in cell[1:-1]
-    return proof and not inside
+            else:
+                plain = True
+    return (proof or not plain) and not inside
 
 
 def has_header(rows: Sequence[Sequence[str]]) -> bool:
@@ -324,7 +330,7 @@ class _Lines:
                 raise InputError(f"{self.name}:{self.line + 1}: a line of more than {MAX_LINE >> 20} MB")
             self.line += 1
             self.offset += len(data)
-            text = data.decode(self.encoding)
+            text = decode(data, self.encoding)
             yield text.lstrip("\ufeff") if self.line == 1 else text
 
 
@@ -488,10 +494,10 @@ def _index(source: Source, reader: _Reader, examples: list[Example] | None, code
             example = reader.example(cells, line) if isinstance(cells, dict) else cells
             if isinstance(example, str):
                 faulty += 1
-                if faulty <= NAMED:
-                    kind = "missing-file" if example.startswith("there is no file") else "row"
-                    severity = "error" if kind == "missing-file" else "warning"
-                    source.found(kind, severity, f"{table.name}:{line}", f"{example}: left out")  # type: ignore[arg-type]
+                if example.startswith("there is no file"):
+                    source.found("missing-file", "error", f"{table.name}:{line}", f"{example}: left out")
+                else:
+                    source.found("row", "warning", f"{table.name}:{line}", f"{example}: left out")
                 continue
             if examples is not None:
                 examples.append(example)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from sensorium.data.boxes import usable_box
+from sensorium.data.boxes import picture_size, usable_box
 from sensorium.data.examples import Dataset, Example
-from sensorium.data.source import IMAGES, SPLIT_WORDS, Source, extension, image_size, split_of_path
+from sensorium.data.source import IMAGES, SPLIT_WORDS, Source, extension, split_of_path
 from sensorium.errors import InputError
 
 
@@ -74,10 +74,7 @@ def read(source: Source) -> Dataset:
         labelled.add(image)
         size = (_integer(root.findtext("size/width")), _integer(root.findtext("size/height")))
         if min(size) <= 0:
-            try:
-                size = image_size(source.absolute(image))
-            except OSError:
-                size = (0, 0)
+            size = picture_size(source.absolute(image))
         objects = []
         for i, thing in enumerate(root.iter("object"), 1):
             label = (thing.findtext("name") or "").strip()

@@ -1,0 +1,158 @@
+"""COCO: one JSON file of images, annotations and categories per split, pictures anywhere below.
+
+Boxes are read; outlines and key points are left out. A picture without annotations is background, as COCO means it.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any
+
+from sensorium.data.boxes import picture_size, usable_box
+from sensorium.data.examples import Dataset, Example
+from sensorium.data.source import IMAGES, Source, extension, split_in, split_of_path
+from sensorium.errors import InputError
+
+
+def _looks(source: Source, name: str) -> bool:
+    head = source.head(name, 1 << 16)
+    if not head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"{"):
+        return False
+    size = (source.root / name).stat().st_size
+    with open(source.root / name, "rb") as file:
+        file.seek(max(0, size - (1 << 16)))
+        ends = head + file.read()
+    if b'"images"' not in ends and b'"annotations"' not in ends and size > 1 << 17:
+        return False
+    return sum(key in ends for key in (b'"images"', b'"annotations"', b'"categories"', b'"bbox"', b'"file_name"')) >= 3
+
+
+def _files(source: Source) -> list[str]:
+    names = [n for n in source.given if extension(n) == ".json" and n != "splits.json" and _looks(source, n)]
+    # several files may tell of the same pictures: key points, captions and stuff are for other tasks
+    boxes = [n for n in names if not any(w in n.lower() for w in ("caption", "panoptic", "stuff_"))]
+    return [n for n in boxes if "keypoint" not in n.lower()] or boxes
+
+
+def match(source: Source) -> float:
+    return 0.94 if _files(source) else 0.0
+
+
+def _light(value: dict[str, Any]) -> dict[str, Any]:
+    """Outlines and key points take most of the memory, and are not read."""
+    for key in ("segmentation", "keypoints", "segments_info"):
+        if key in value:
+            value[key] = None
+    return value
+
+
+def read(source: Source) -> Dataset:
+    names = _files(source)
+    if not names:
+        raise InputError(f"'{source.root}' has no COCO file (a JSON object with images, annotations and categories)")
+    found: dict[str, Example] = {}
+    classes: dict[str, int] = {}
+    for name in names:
+        source.used.append(name)
+        for example in _read_file(source, name, classes):
+            before = found.get(example.id)
+            if before is None:
+                found[example.id] = example
+            elif before.split != example.split:
+                raise InputError(f"{example.id}: is in {before.where} and in {example.where}: one picture, two splits")
+            else:
+                before.fields["objects"].extend(example.fields["objects"])
+    others = [n for n in source.files if extension(n) in IMAGES and n not in found]
+    for other in others if found else ():
+        message = "no annotation file speaks of it: left out, not taken as background"
+        source.found("picture-without-label", "warning", other, message)
+    examples = sorted(found.values(), key=lambda e: e.id.split("/"))
+    return source.dataset("coco", ("image", "objects"), examples, classes)
+
+
+def _list(document: Any, key: str, name: str) -> list[dict[str, Any]]:
+    rows = document.get(key, []) if isinstance(document, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise InputError(f"{name}: '{key}' is not a list of objects, as COCO has it")
+    return rows
+
+
+def _read_file(source: Source, name: str, classes: dict[str, int]) -> list[Example]:
+    document = source.json(name, _light)
+    images = _list(document, "images", name)
+    annotations = _list(document, "annotations", name)
+    categories = {}
+    for row in sorted(_list(document, "categories", name), key=lambda c: str(c.get("id")).zfill(9)):
+        label = str(row.get("name", "")).strip()
+        if not label:
+            raise InputError(f"{name}: category {row.get('id')} has no name")
+        categories[row.get("id")] = label
+        classes.setdefault(label, len(classes))
+    of: dict[Any, list[tuple[int, dict[str, Any]]]] = {}
+    for i, row in enumerate(annotations):
+        if not isinstance(row.get("image_id"), (int, str)):
+            source.found("label-invalid", "warning", f"{name} annotation {i}", "names no picture: left out")
+            continue
+        of.setdefault(row["image_id"], []).append((i, row))
+    folder = str(PurePosixPath(name).parent)
+    stem = PurePosixPath(name).stem
+    of_file = split_in(stem) or split_of_path(name)
+    last = stem.split("_")[-1]  # instances_train2017: pictures in train2017
+    above = str(PurePosixPath(folder).parent)
+    bases = [f"{b}/{d}".removeprefix("./") for b in (folder, above) for d in ("", "images", last, f"images/{last}")]
+    examples = []
+    for i, image in enumerate(images):
+        where = f"{name} image {i}"
+        title = image.get("file_name")
+        if not isinstance(title, str):
+            source.found("label-invalid", "warning", where, "has no file_name: left out")
+            continue
+        labels = of.pop(image.get("id"), [])
+        path = source.find(title, *bases, where=where)
+        if path is None or extension(path) not in IMAGES:
+            source.found("label-without-picture", "error", where, f"there is no picture '{title}': left out")
+            continue
+        size = (_number(image.get("width")), _number(image.get("height")))
+        if min(size) <= 0:
+            size = picture_size(source.absolute(path))
+        objects = []
+        for k, row in labels:
+            thing = _object(source, row, categories, size, f"{name} annotation {row.get('id', k)}")
+            if thing is not None:
+                objects.append(thing)
+        split = of_file or split_of_path(path)
+        examples.append(Example(path, {"image": source.absolute(path), "objects": objects}, where, split))
+    if of:
+        count = sum(map(len, of.values()))
+        where = f"{name} annotation {next(iter(of.values()))[0][0]}"
+        source.found("label-without-picture", "error", where, f"{count} annotations are of images that are not listed")
+    return examples
+
+
+def _object(
+    source: Source, row: dict[str, Any], categories: dict[Any, str], size: tuple[int, int], where: str
+) -> dict[str, Any] | None:
+    box = row.get("bbox")
+    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, (int, float)) for v in box):
+        source.found("box-invalid", "warning", where, "its bbox is not four numbers: left out")
+        return None
+    category = row.get("category_id")
+    if not isinstance(category, (int, str)) or category not in categories:
+        source.found("label-invalid", "warning", where, f"there is no category {category!r}: left out")
+        return None
+    x, y, width, height = box
+    edges = usable_box((x, y, x + width, y + height), size, source, where)
+    if edges is None:
+        return None
+    area = row.get("area")
+    return {
+        "label": categories[category],
+        "box": edges,
+        "iscrowd": bool(row.get("iscrowd", 0)),
+        "area": float(area) if isinstance(area, (int, float)) else None,
+        "difficult": False,
+    }
+
+
+def _number(value: Any) -> int:
+    return int(value) if isinstance(value, (int, float)) and 0 < value < 1e9 else 0
