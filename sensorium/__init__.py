@@ -8,15 +8,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sensorium.version import __version__
+
 if TYPE_CHECKING:
     from sensorium import tasks
     from sensorium.data import Dataset
     from sensorium.inference import Evaluation
     from sensorium.predictor import Predictor
 
-__version__ = "0.1.0"
-
 __all__ = [
+    "__version__",
     "compare",
     "evaluate",
     "export",
@@ -131,7 +132,7 @@ def train(
     need("torch", "train")
     from sensorium.training.main import train as run
 
-    return run(
+    record: dict[str, Any] = run(
         task,
         data,
         out=out,
@@ -149,6 +150,7 @@ def train(
         quiet=quiet,
         parameters=parameters,
     )
+    return record
 
 
 def evaluate(

@@ -109,12 +109,15 @@ def stream(
             return [(s, open_source(task, s)) for s in islice(waiting, batch_size)]
 
         pending = opener.submit(next_batch)
+        position = 0
         while batch := pending.result():
             pending = opener.submit(next_batch)
+            here = _seeded(task, given, position)
             good = [i for i, (_, opened) in enumerate(batch) if not isinstance(opened, SensoriumError)]
-            answers = dict(zip(good, answer_each(task, nets, [batch[i][1] for i in good], **given)))
+            answers = dict(zip(good, answer_each(task, nets, [batch[i][1] for i in good], **here)))
             for i, (source, opened) in enumerate(batch):
                 yield source, answers.get(i, opened)
+            position += len(batch)
 
 
 def answer_each(task: Task, nets: Nets, opened: Sequence[Any], **given: Any) -> list[Any]:
@@ -124,7 +127,15 @@ def answer_each(task: Task, nets: Nets, opened: Sequence[Any], **given: Any) -> 
     except SensoriumError as error:
         if len(opened) == 1:
             return [error]
-        return [answer_each(task, nets, [one], **given)[0] for one in opened]
+        return [answer_each(task, nets, [one], **_seeded(task, given, i))[0] for i, one in enumerate(opened)]
+
+
+def _seeded(task: Task, given: dict[str, Any], position: int) -> dict[str, Any]:
+    """The options for sources from this position on: a `seed`, where answers are drawn, counts along with them."""
+    default = next((o.default for o in options(type(task)) if o.name == "seed"), None)
+    if position == 0 or default is None:
+        return given
+    return {**given, "seed": given.get("seed", default) + position}
 
 
 @dataclass

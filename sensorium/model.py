@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from sensorium import __version__, files, tasks
+from sensorium import files, tasks
 from sensorium.errors import InputError
 from sensorium.nets import FolderNets
+from sensorium.version import __version__
 
 MANIFEST = "sensorium.json"
 VERIFICATION = "verification.json"
@@ -202,6 +203,16 @@ def load_probe(folder: Path, file: str) -> tuple[dict[str, np.ndarray], dict[str
         raise InputError(f"{path}: damaged: {error}") from None
     feeds = {k[3:]: v for k, v in arrays.items() if k.startswith("in.")}
     return feeds, {k[4:]: v for k, v in arrays.items() if k.startswith("out.")}
+
+
+def difference(task: Any, expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> float:
+    """How far a network's outputs are from those expected: as the task sees it, or else the `largest_difference`.
+
+    A task whose outputs have no order of their own, such as queries sorted by score, says by a method `difference` what
+    counts: two of them that are as good as equal may change places.
+    """
+    own = getattr(task, "difference", None)
+    return float(own(expected, found)) if own is not None else largest_difference(expected, found)
 
 
 def largest_difference(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> float:

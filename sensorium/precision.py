@@ -14,7 +14,7 @@ from sensorium import files, inference, verification
 from sensorium.data import Dataset, Example, open_data
 from sensorium.errors import InputError, Refused, SensoriumError, need
 from sensorium.evaluation import examples_of
-from sensorium.model import Model, largest_difference, load_probe, open_model, save_probe, seal
+from sensorium.model import Model, difference, load_probe, open_model, save_probe, seal
 from sensorium.nets import SUFFIXES, FolderNets
 from sensorium.nets.ort import OrtNet
 from sensorium.runs import of_model
@@ -126,7 +126,7 @@ def export(
             if (probe := load_probe(model.path, source.name)) is not None:
                 given, expected = probe
                 found = smaller(given)
-                entry["difference_from_fp32"] = largest_difference(expected, found)
+                entry["difference_from_fp32"] = difference(task, expected, found)
                 entry["tolerance"] = verification.TOLERANCES[to]
                 save_probe(new, target.name, given, found)
             entries.append(entry)

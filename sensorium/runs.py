@@ -12,7 +12,6 @@ model/          the verified model folder
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -34,7 +33,6 @@ class Run:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._log: IO[str] | None = None
         self._lock: IO[str] | None = None
 
     @property
@@ -80,22 +78,18 @@ class Run:
             self._lock = None
 
     def start_log(self, step: int) -> None:
-        """Open `metrics.jsonl` for appending, without what stands in it after `step`."""
+        """Begin `metrics.jsonl`, or cut off what stands in it after `step`."""
         kept = [line for line in self.metrics() if line.get("step", 0) <= step] if step else []
         files.write_atomic(self.path / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
-        self._log = (self.path / METRICS).open("a", encoding="utf-8")
 
     def log(self, **values: Any) -> None:
         """Append one line to `metrics.jsonl`."""
-        if self._log is None:
-            raise RuntimeError("start_log comes first")
-        self._log.write(json.dumps(values) + "\n")
-        self._log.flush()
+        with (self.path / METRICS).open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(values) + "\n")
 
     def sync_log(self) -> None:
         """Bring the log to the disk (before a checkpoint that claims those steps are done)."""
-        if self._log is not None:
-            os.fsync(self._log.fileno())
+        files.sync(self.path / METRICS)
 
     def metrics(self) -> Iterator[dict[str, Any]]:
         """The lines of `metrics.jsonl`; a half-written last line is left out."""

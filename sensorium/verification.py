@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from PIL import Image
 from sensorium import files
 from sensorium.errors import SensoriumError
 from sensorium.inference import Evaluation
-from sensorium.model import MANIFEST, VERIFICATION, Model, contents, largest_difference, load_probe
+from sensorium.model import MANIFEST, VERIFICATION, Model, contents, difference, load_probe
 from sensorium.nets import split_stem
-from sensorium.tasks import to_json
+from sensorium.tasks import find, to_json
 
 # Largest difference of a network's outputs, relative to their magnitude, by precision: fp32 against PyTorch, the
 # others against what they gave when they were made (another processor rounds otherwise).
@@ -58,9 +58,10 @@ def same(a: Any, b: Any, tolerance: float = 1e-3) -> bool:
 
 
 def agreement(a: Evaluation, b: Evaluation, tolerance: float) -> float:
-    """Share of examples to which two models give the same answer."""
+    """Share of examples to which two models give the same answer, by the task's own `alike` where it has one."""
     pairs = list(zip(a.predictions, b.predictions))
-    return sum(same(x, y, tolerance) for x, y in pairs) / max(1, len(pairs))
+    alike: Callable[[Any, Any, float], bool] = getattr(find(a.task), "alike", same)
+    return sum(alike(x, y, tolerance) for x, y in pairs) / max(1, len(pairs))
 
 
 def metrics_of(found: Evaluation) -> dict[str, float | None]:
@@ -156,12 +157,12 @@ def _check_network(model: Model, name: str, entry: Mapping[str, Any]) -> dict[st
             return {"verdict": "pass", "message": "no inputs were kept to run it on"}
         feeds, expected = probe
         nets = model.nets(precision)
-        difference = largest_difference(expected, nets[stem](feeds))
+        distance = difference(model.task(), expected, nets[stem](feeds))
     except SensoriumError as error:
         return {"verdict": "fail", "message": f"cannot be run: {error}"}
-    result: dict[str, Any] = {"largest_difference": to_json(difference), "tolerance": tolerance}
-    if difference > tolerance:
-        result |= {"verdict": "fail", "message": f"differs from the recorded outputs by {difference:.2g}"}
+    result: dict[str, Any] = {"largest_difference": to_json(distance), "tolerance": tolerance}
+    if distance > tolerance:
+        result |= {"verdict": "fail", "message": f"differs from the recorded outputs by {distance:.2g}"}
     return result
 
 

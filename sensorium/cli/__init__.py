@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from sensorium import __version__
 from sensorium.errors import SensoriumError
+from sensorium.version import __version__
 
 VERBS = {
     "train": "learn from data: a run folder with a verified model folder in it",

@@ -437,21 +437,25 @@ def curves(rows: Sequence[Mapping[str, object]]) -> Image.Image:
     """Learning curves: what a run logged, one panel for the losses, one for shares (0..1), one for each other figure.
 
     Args:
-        rows: as logged, in order; `epoch` (or else `step`, or else the number of the row) is the horizontal axis,
-            every other number a point of the curve of its name. Values that are missing or not finite leave a gap.
+        rows: as logged, in order; `step` (or else `epoch`, or else the number of the row) is the horizontal axis, and
+            every other number a point of the curve of its name. A mapping in a row (`validation`) is a group of
+            figures of its own. Values that are not finite leave a gap.
     """
     keys = {key for row in rows for key in row}
-    across = "epoch" if "epoch" in keys else "step" if "step" in keys else "row"
+    across = "step" if "step" in keys else "epoch" if "epoch" in keys else "row"
     series: dict[str, tuple[list[float], list[float]]] = {}
     for i, row in enumerate(rows):
         at = row.get(across, i)
-        for name, value in row.items():
-            if name in ("epoch", "step") or isinstance(value, bool):
-                continue
-            if isinstance(value, (int, float, np.number)) and isinstance(at, (int, float, np.number)):
-                xs, ys = series.setdefault(name, ([], []))
-                xs.append(float(at))
-                ys.append(float(value))
+        for key, entry in row.items():
+            group = entry if isinstance(entry, Mapping) else {"": entry}
+            for inner, value in group.items():
+                name = f"{key} {inner}".strip()
+                if name in ("step", "epoch", "seconds") or isinstance(value, bool):
+                    continue
+                if isinstance(value, (int, float, np.number)) and isinstance(at, (int, float, np.number)):
+                    xs, ys = series.setdefault(name, ([], []))
+                    xs.append(float(at))
+                    ys.append(float(value))
     panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
     for name, points in series.items():
         finite = [y for y in points[1] if math.isfinite(y)]

@@ -1,7 +1,7 @@
 """How far generated pictures are from real ones, from the feature vectors of both: FID and KID.
 
 Formulae and defaults are those of torch-fidelity. FID (Heusel et al. 2017) fits a Gaussian to each set and
-grows with fewer examples; KID (Binkowski et al. 2018) is an unbiased estimate, to be trusted on a few hundred.
+grows with fewer examples; KID (Binkowski et al. 2018) is unbiased, to be trusted on a few hundred.
 """
 
 from __future__ import annotations

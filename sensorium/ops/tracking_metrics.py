@@ -17,7 +17,7 @@ from sensorium.ops.assignment import best_pairs
 ALPHAS = np.arange(0.05, 0.99, 0.05)  # overlaps at which HOTA looks
 THRESHOLD = 0.5  # overlap from which MOTA and IDF1 count a box as found
 # What MOTChallenge annotates so that finding it is neither right nor wrong.
-DISTRACTORS = frozenset({"person_on_vehicle", "static_person", "distractor", "reflection"})
+DISTRACTORS = frozenset({"person on vehicle", "static person", "distractor", "reflection"})
 _EPSILON = float(np.finfo(float).eps)
 
 # One frame: identities of the truths (G,) and of the predictions (P,), int64, and their overlap (G, P).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,17 +25,6 @@ from sensorium.training.plan import Part, Plan
 OPSET = 18
 
 
-class _Called(nn.Module):
-    """A module called with a dictionary: the exporter cannot bind inputs that a module takes as `**others`."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, inputs: dict[str, torch.Tensor]) -> Any:
-        return self.module(**inputs)
-
-
 def write_network(part: Part, path: Path) -> None:
     """Write one part as an ONNX file with the weights inside it.
 
@@ -50,12 +40,12 @@ def write_network(part: Part, path: Path) -> None:
             warnings.simplefilter("ignore")
             logging.getLogger("torch.onnx").setLevel(logging.ERROR)
             program = torch.onnx.export(
-                _Called(part.module).eval(),
+                part.module,
                 (),
-                kwargs={"inputs": part.inputs},
+                kwargs=part.inputs,
                 input_names=list(part.inputs),
                 output_names=part.outputs,
-                dynamic_shapes={"inputs": {name: part.dynamic.get(name) for name in part.inputs}},
+                dynamic_shapes={name: part.dynamic.get(name) for name in part.inputs},
                 opset_version=OPSET,
                 dynamo=True,
                 verbose=False,
@@ -70,12 +60,12 @@ def write_network(part: Part, path: Path) -> None:
     onnx.save(proto, path)
 
 
-def check_network(part: Part, path: Path) -> tuple[float, dict[str, Any], dict[str, Any]]:
-    """Largest relative difference between a part in PyTorch and its file, with the inputs and PyTorch's outputs."""
+def check_network(task: Any, part: Part, path: Path) -> tuple[float, dict[str, Any], dict[str, Any]]:
+    """`model.difference` between a part in PyTorch and its file, with the inputs and PyTorch's outputs."""
     feeds = {name: tensor.detach().cpu().numpy() for name, tensor in part.inputs.items()}
     expected = TorchNet(part)(feeds)
     found = OrtNet(path)(feeds)
-    return model.largest_difference(expected, found), feeds, expected
+    return model.difference(task, expected, found), feeds, expected
 
 
 def export(
@@ -116,7 +106,7 @@ def export(
         for stem, part in parts.items():
             path = new / "onnx" / f"{stem}.onnx"
             write_network(part, path)
-            difference, feeds, expected = check_network(part, path)
+            difference, feeds, expected = check_network(task, part, path)
             model.save_probe(new, path.name, feeds, expected)
             tolerance = verification.TOLERANCES["fp32"]
             entries.append(
@@ -133,7 +123,7 @@ def export(
 
         before = inference.evaluate(task, TorchNets(parts), val, split="val", resamples=0)
         finished = model.Model(new)
-        after = inference.evaluate(finished.task(), finished.nets(), val, split="val", learn=learn)
+        after = inference.evaluate(type(task).load(finished.files), finished.nets(), val, split="val", learn=learn)
         report = verification.compare_evaluations("fp32", task.metric, task.lower_is_better, before, after)
         for entry in entries:
             entry |= report | {"verdict": "fail" if "fail" in (entry["verdict"], report["verdict"]) else "pass"}
@@ -154,12 +144,11 @@ def export(
 
 def card(plan: Plan, found: inference.Evaluation, document: dict[str, Any], origin: dict[str, Any]) -> str:
     """The model card."""
-    rows = [
-        f"| {name} | {m['value']:.4f} | {m['low']:.4f} to {m['high']:.4f} | {found.baseline[name]:.4f} |"
-        if name in found.baseline
-        else f"| {name} | {m['value']:.4f} | {m['low']:.4f} to {m['high']:.4f} | |"
-        for name, m in found.metrics.items()
-    ]
+    rows = []
+    for name, m in found.metrics.items():
+        interval = f"{m['low']:.4f} to {m['high']:.4f}" if math.isfinite(m["low"]) else ""
+        naive = f"{found.baseline[name]:.4f}" if name in found.baseline else ""
+        rows.append(f"| {name} | {m['value']:.4f} | {interval} | {naive} |")
     data = document["data"]
     return "\n".join(
         [

@@ -67,6 +67,7 @@ def fit(
     seed: int = 0,
     device: str = "auto",
     budget: float | None = None,
+    reserve: float = 0.0,
     workers: int = 1,
     resume: bool = False,
     note: Callable[[str], None] = lambda message: print(message, file=sys.stderr),
@@ -74,9 +75,10 @@ def fit(
     """Train a network as the plan says and return it with the best weights that validation saw.
 
     Args:
-        recipe: module with `batch`, `loss`, `sample`, and perhaps `batches`.
+        recipe: module with `batch`, `loss`, `sample`, and perhaps `batches` and `optimizer`.
         train, val: examples.
         budget: seconds that this may take, None for all the plan's epochs.
+        reserve: seconds of the budget that are kept for what comes after.
         workers: threads that make batches; the result does not depend on their number.
         resume: go on from the newest whole checkpoint in the run folder.
 
@@ -85,12 +87,16 @@ def fit(
         Stopped: SIGTERM or SIGINT arrived; a checkpoint was written.
     """
     world = World()
+    budget = budget and max(0.96 * budget - reserve, 1.0)
     target = choose_device(device)
     network = network.to(target)
     if plan.channels_last:
         network = network.to(memory_format=torch.channels_last)
     world.share(network)
-    optimizer = torch.optim.AdamW(groups(network, plan.weight_decay), lr=plan.learning_rate, fused=target.type != "mps")
+    own = getattr(recipe, "optimizer", lambda plan, network: None)(plan, network)
+    optimizer = own or torch.optim.AdamW(
+        groups(network, plan.weight_decay), lr=plan.learning_rate, fused=target.type != "mps"
+    )
     average = Average(network, plan.average)
     state = State(length=float(plan.epochs))
     root = run.path / "checkpoints"
@@ -250,8 +256,7 @@ def affordable(
     per_epoch = statistics.fmean(durations) * steps
     last_validation = max(validations, default=0.0)
     share = 1 + (VALIDATION_SHARE if validations else 0.05)
-    # A tenth is kept for the last validation, the export and its verification.
-    left = 0.92 * budget - last_validation - state.seconds
+    left = budget - last_validation - state.seconds
     return float(max(min(plan.epochs, now + max(left, 0.0) / (per_epoch * share)), now + 1e-6))
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sensorium import __version__, tasks
+from sensorium import inference, tasks
 from sensorium.data import Dataset, Example, hold_out, open_data
 from sensorium.errors import InputError, SensoriumError
 from sensorium.files import dump_json, write_atomic
@@ -25,7 +25,9 @@ from sensorium.runs import SPLITS, Run
 from sensorium.training import pictures
 from sensorium.training.export import export
 from sensorium.training.loop import World, fit
+from sensorium.training.nets import TorchNets
 from sensorium.training.plan import Plan
+from sensorium.version import __version__
 
 PLAN_FIELDS = {f.name: f for f in dataclasses.fields(Plan) if f.name not in ("task", "network", "base", "parameters")}
 
@@ -107,6 +109,14 @@ def find_bad(task: Any, examples: Sequence[Example]) -> dict[str, str]:
 
     with ThreadPoolExecutor() as pool:
         return dict(found for found in pool.map(problem, examples) if found)
+
+
+def time_of_export(recipe: ModuleType, plan: Plan, network: nn.Module, val: Sequence[Example]) -> float:
+    """Seconds that the export and its two evaluations will take, judged from a few examples."""
+    few = list(val[:16])
+    started = time.monotonic()
+    inference.evaluate(plan.task, TorchNets(recipe.sample(plan, network.eval())), few, resamples=0, keep=False)
+    return 10 + 2 * (time.monotonic() - started) * len(val) / len(few)
 
 
 class Outside(nn.Module):
@@ -230,6 +240,7 @@ def train(
             seed=seed,
             device=device,
             budget=budget and budget - (time.monotonic() - started),
+            reserve=time_of_export(recipe, plan, net, usable["val"]) if budget else 0.0,
             workers=workers,
             resume=resume,
             note=note,

@@ -56,6 +56,8 @@ def test_confusion_of_any_number_of_classes(n: int) -> None:
 def test_curves_leave_gaps_and_survive_anything() -> None:
     rows = [{"epoch": i, "loss": 1 / (i + 1), "accuracy": math.nan if i == 3 else 0.5, "note": "x"} for i in range(9)]
     assert shows(drawing.curves(rows), drawing.PALETTE[0])
+    validation = [{"step": 5, "epoch": 1, "validation": {"loss": 0.4, "accuracy": 0.5}}]
+    assert drawing.curves([*rows, *validation]).width > 1000
     for odd in ([], [{}], rows[:1], [{"loss": math.inf}], [{"step": 1, "loss": 1e-9}, {"step": 1e9, "loss": 1e9}]):
         assert drawing.curves(odd).width >= 300
     assert drawing.curves([{"loss": -5.0}, {"loss": -5.0}]).height > 100

@@ -9,13 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from sensorium.ops.tracking_metrics import ALPHAS, compare, count, metrics, overlaps
-
-MOT = {
-    "pedestrian": 1, "person_on_vehicle": 2, "car": 3, "bicycle": 4, "static_person": 7, "distractor": 8,
-    "occluder": 9, "reflection": 12,
-}  # fmt: skip
 
 
 def quietly(function, *args):
@@ -163,25 +159,24 @@ def test_what_cannot_be_compared():
 
 @pytest.mark.parametrize("seed", range(6))
 def test_mot_challenge_files(tmp_path, seed):
-    """With distractors, other classes and truths marked with a zero, from files through TrackEval's own reader."""
+    """With distractors, other classes and truths marked with a zero: the same files through both readers."""
     from trackeval.datasets import MotChallenge2DBox
 
+    from sensorium.data import open_data
+
     generator = np.random.default_rng(seed)
-    ours, lengths = [], {}
+    answers, lengths = {}, {}
     for number in range(2):
         name = f"MOT17-{number:02d}"
-        truths, predictions = random_frames(generator, 30, 9, noise=3.0)
+        truths, answers[name] = random_frames(generator, 30, 9, noise=3.0)
         lengths[name] = len(truths)
-        labels = ["pedestrian"] * 4 + sorted(set(MOT) - {"pedestrian"})[: 9 - 4]
+        numbers = [1, 1, 1, 1, 2, 3, 7, 8, 12]
         rows, found = [], []
-        for t, (there, tracked) in enumerate(zip(truths, predictions), 1):
+        for t, (there, tracked) in enumerate(zip(truths, answers[name]), 1):
             for o in there:
-                o["label"] = labels[o["id"]]
-                o["ignore"] = bool(generator.random() < 0.15)
-                o["box"] = [round(v, 2) for v in o["box"]]
                 x, y, right, bottom = o["box"]
-                size = f"{x},{y},{float(right - x)!r},{float(bottom - y)!r}"
-                rows.append(f"{t},{o['id'] + 1},{size},{int(not o['ignore'])},{MOT[o['label']]},1.0")
+                marked, kind = int(generator.random() > 0.15), numbers[o["id"]]
+                rows.append(f"{t},{o['id'] + 1},{x:.3f},{y:.3f},{right - x:.3f},{bottom - y:.3f},{marked},{kind},1.0")
             for o in tracked:
                 o["label"] = "pedestrian"
                 x, y, right, bottom = (float(v) for v in o["box"])
@@ -190,7 +185,9 @@ def test_mot_challenge_files(tmp_path, seed):
             file = tmp_path / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text("\n".join(lines) + "\n")
-        ours += compare(truths, predictions, {"pedestrian"})
+        (tmp_path / "gt" / name / "img1").mkdir()
+        for t in range(1, len(truths) + 1):
+            Image.new("RGB", (200, 200)).save(tmp_path / "gt" / name / "img1" / f"{t:06d}.png")
     config = {
         "GT_FOLDER": str(tmp_path / "gt"),
         "TRACKERS_FOLDER": str(tmp_path / "found"),
@@ -207,5 +204,16 @@ def test_mot_challenge_files(tmp_path, seed):
         for name, metric in trackeval_metrics().items():
             results[name][sequence] = quietly(metric.eval_sequence, prepared)
     theirs = summary({name: m.combine_sequences(results[name]) for name, m in trackeval_metrics().items()})
-    assert metrics(ours) == pytest.approx(theirs, abs=1e-6)
+    counts = [
+        c
+        for example in open_data(tmp_path / "gt").examples
+        for c in compare(example.fields["tracks"], answers[example.id], {"pedestrian"})
+    ]
+    assert metrics(counts) == pytest.approx(theirs, abs=1e-6)
     assert 0.05 < theirs["hota"] < 0.95
+    without = [
+        c
+        for example in open_data(tmp_path / "gt").examples
+        for c in compare(example.fields["tracks"], answers[example.id], {"pedestrian"}, distractors=())
+    ]
+    assert metrics(without)["hota"] < theirs["hota"] - 0.01
