@@ -14,7 +14,7 @@ from torch import Tensor, nn
 PRIME = (1 << 31) - 1  # hashes stay below it, so that a product of two fits into 63 bits
 BASE = 1_000_003
 SPACE, WORD, OTHER = 0, 1, 2
-LONGEST_WORD = 32  # characters; what is longer has its first ones left out
+LONGEST_WORD = 24  # characters; of a longer one the last ones count
 
 
 def character_kinds(characters: list[str]) -> list[int]:
@@ -40,27 +40,11 @@ def view_codes(characters: list[str], view: str) -> list[int]:
     return [code(c) if len(c) == 1 and not c.isspace() else 0 for c in characters]
 
 
-def _back(x: Tensor, steps: int) -> Tensor:
-    """What stood `steps` places before, 0 before the beginning; (B, L)."""
-    return F.pad(x, (steps, 0))[:, : x.shape[1]]
-
-
-def _latest(x: Tensor) -> Tensor:
-    """The largest of the last `LONGEST_WORD` values at each place; (B, L)."""
-    step = 1
-    while step < LONGEST_WORD:
-        x = torch.maximum(x, _back(x, step))
-        step *= 2
-    return x
-
-
-def _bucket(h: Tensor, salt: int, buckets: int) -> Tensor:
-    """Spread a hash below PRIME over the buckets."""
-    return (h + salt * 0x9E3779B1) % PRIME * 48271 % PRIME % buckets
-
-
 class NGrams(nn.Module):
     """Numbers of the n-grams in a text.
+
+    An n-gram is numbered by its last character: the sum of its characters times powers of BASE, counted backwards
+    from that character, so that the same n-gram has the same number everywhere.
 
     Args:
         codes: (V,) what each token stands for in this view, 0 for space.
@@ -70,60 +54,53 @@ class NGrams(nn.Module):
         salt: sets the views apart.
     """
 
-    def __init__(
-        self, codes: list[int], kinds: list[int], longest: int, words: int, buckets: int, max_length: int, salt: int
-    ) -> None:
+    def __init__(self, codes: list[int], kinds: list[int], longest: int, words: int, buckets: int, salt: int) -> None:
         super().__init__()
         self.longest, self.words, self.buckets, self.salt = longest, words, buckets, salt
-        inverse = pow(BASE, -1, PRIME)
-        powers, inverses = [1], [1]
-        for _ in range(max_length + 2):
-            powers.append(powers[-1] * BASE % PRIME)
-            inverses.append(inverses[-1] * inverse % PRIME)
-        for name, values in (("codes", codes), ("kinds", kinds), ("powers", powers), ("inverses", inverses)):
+        self.reach = LONGEST_WORD if words else longest
+        powers = [pow(BASE, j, PRIME) for j in range(self.reach)]
+        for name, values in (("codes", codes), ("kinds", kinds), ("powers", powers)):
             self.register_buffer(name, torch.tensor(values), persistent=False)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T) tokens and mask to (B, G, T + 2) bucket numbers and whether there is an n-gram, for G kinds."""
-        code = F.pad(self.codes[input_ids] * attention_mask, (1, 1))
-        kind = F.pad(self.kinds[input_ids] * attention_mask, (1, 1))
-        found = self._characters(code, (kind > 0).long())
+        """(B, T) tokens and mask to (B, T + 1, G) bucket numbers and whether there is an n-gram, for G kinds."""
+        # A space follows the text; what comes before it is space, too.
+        code = F.pad(self.codes[input_ids] * attention_mask, (self.reach, 1))
+        kind = F.pad(self.kinds[input_ids] * attention_mask, (self.reach, 1))
+        ends = torch.arange(input_ids.shape[1] + 1, device=code.device) + self.reach
+        back = ends[:, None] - torch.arange(self.reach, device=code.device)
+        terms = (code[:, back] + 1) * self.powers  # below 2^53, as no character is above 2^21
+        kind = kind[:, back]
+        numbers, valid = self._characters(terms[..., : self.longest], (kind[..., : self.longest] > 0).long())
         if self.words:
-            found += self._words(code, (kind == WORD).long())
-        return torch.stack([b for b, _ in found], 1), torch.stack([v for _, v in found], 1)
+            more, there = self._words(terms, (kind == WORD).long())
+            numbers, valid = torch.cat([numbers, more], -1), torch.cat([valid, there], -1)
+        return numbers, valid
 
-    def _characters(self, code: Tensor, solid: Tensor) -> list[tuple[Tensor, Tensor]]:
-        found, h, inner = [], code + 1, torch.ones_like(code)
-        for n in range(1, self.longest + 1):
-            if n == 1:
-                valid = solid
-            elif n == 2:
-                valid = torch.maximum(solid, _back(solid, 1))
-            else:  # the characters between the first and the last are no spaces
-                inner = inner * _back(solid, n - 2)
-                valid = inner
-            if n > 1:
-                h = (_back(h, 1) * BASE + code + 1) % PRIME
-            place = torch.arange(code.shape[1], device=code.device) >= n - 1
-            found.append((_bucket(h, self.salt + n, self.buckets), valid * place))
-        return found
+    def _bucket(self, h: Tensor, salts: list[int]) -> Tensor:
+        """Spread hashes (..., G) over the buckets, each kind in its own way."""
+        salt = torch.tensor([(self.salt + s) * 0x9E3779B1 % PRIME for s in salts], device=h.device)
+        return (h + salt) % PRIME * 48271 % PRIME % self.buckets
 
-    def _words(self, code: Tensor, word: Tensor) -> list[tuple[Tensor, Tensor]]:
-        length = code.shape[1]
-        place = torch.arange(length, device=code.device)
-        first = word * (1 - _back(word, 1))
-        last = word * (1 - F.pad(word, (0, 1))[:, 1:])
-        start = _latest(first * place)
-        # The hash of a word is a difference of prefix sums, moved to exponent zero.
-        sums = torch.cumsum((code + 1) * word * self.powers[:length] % PRIME, 1) % PRIME
-        before = torch.gather(F.pad(sums, (1, 0)), 1, start)
-        h = (sums - before + PRIME) % PRIME * self.inverses[start] % PRIME
-        found = [(_bucket(h, self.salt + 100, self.buckets), last)]
-        if self.words > 1:
-            end = torch.gather(F.pad(_latest(last * place), (1, 0)), 1, start)  # of the word before
-            pair = (torch.gather(h, 1, end) * 31337 + h) % PRIME
-            found.append((_bucket(pair, self.salt + 200, self.buckets), last * (end > 0)))
-        return found
+    def _characters(self, terms: Tensor, solid: Tensor) -> tuple[Tensor, Tensor]:
+        # Inside an n-gram, between its first and last character, there is no space.
+        spaces = torch.cumsum(1 - solid, -1)
+        valid = [solid[..., :1], solid[..., :2].amax(-1, keepdim=True)][: self.longest]
+        valid.append((spaces[..., 1 : self.longest - 1] == spaces[..., :1]).long())
+        return self._bucket(torch.cumsum(terms, -1) % PRIME, list(range(1, self.longest + 1))), torch.cat(valid, -1)
+
+    def _words(self, terms: Tensor, word: Tensor) -> tuple[Tensor, Tensor]:
+        inside = (torch.cumsum(1 - word, -1) == 0).long()
+        h = (terms * inside).sum(-1) % PRIME  # (B, T + 1), of the word that ends, or goes on, here
+        last = word[..., 0] * (1 - F.pad(word[:, 1:, 0], (0, 1)))
+        if self.words == 1:
+            return self._bucket(h[..., None], [100]), last[..., None]
+        # The hash of word k stands in place k, so that each finds the one before; place 0 takes what is no word.
+        order = torch.cumsum(last, 1)
+        listed = torch.zeros_like(h).scatter(1, order * last, h)
+        pair = (torch.gather(listed, 1, (order - 1).clamp(min=0)) * 31337 + h) % PRIME
+        valid = torch.stack([last, last * (order > 1)], -1)
+        return self._bucket(torch.stack([h, pair], -1), [100, 200]), valid
 
 
 class TextClassifier(nn.Module):
@@ -136,7 +113,7 @@ class TextClassifier(nn.Module):
         characters: the vocabulary, by token number; special tokens are longer than one character.
         labels: number of labels.
         views: of `view_codes`.
-        longest, words, buckets, max_length: see `NGrams`.
+        longest, words, buckets: see `NGrams`.
     """
 
     def __init__(
@@ -147,12 +124,11 @@ class TextClassifier(nn.Module):
         longest: int,
         words: int,
         buckets: int,
-        max_length: int,
     ) -> None:
         super().__init__()
         kinds = character_kinds(characters)
         self.views = nn.ModuleList(
-            NGrams(view_codes(characters, view), kinds, longest, words, buckets, max_length, 1000 * i)
+            NGrams(view_codes(characters, view), kinds, longest, words, buckets, 1000 * i)
             for i, view in enumerate(views)
         )
         self.longest = longest
@@ -165,8 +141,8 @@ class TextClassifier(nn.Module):
         total = self.bias.expand(len(input_ids), -1)
         for view in self.views:
             numbers, valid = view(input_ids, attention_mask)
-            for part in (slice(None, self.longest), slice(self.longest, None)):
-                total = total + self._part(numbers[:, part].flatten(1), valid[:, part].flatten(1))
+            for part in (slice(None, self.longest), slice(self.longest, None))[: 1 + bool(view.words)]:
+                total = total + self._part(numbers[..., part].flatten(1), valid[..., part].flatten(1))
         return total
 
     def _part(self, numbers: Tensor, valid: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ def plan(
 
     texts = [unicodedata.normalize("NFKC", e.fields["text"]) for e in examples]
     longest_text = max(map(len, texts)) + 1
-    max_length = max_length or min(8192, max(256, 1 << (longest_text - 1).bit_length()))
+    max_length = max_length or min(4096, max(256, 1 << (longest_text - 1).bit_length()))
     characters = [c for c, _ in Counter("".join(texts)).most_common(MOST_CHARACTERS)]
     buckets = buckets or min(1 << 18, max(1 << 16, 1 << (MOST_WEIGHTS // len(names)).bit_length() - 1))
     task = Task(
@@ -87,7 +87,7 @@ def plan(
         },
     )
     network = {"kind": "n-grams", "labels": len(names), "views": views.split("+"), "longest": longest}
-    network |= {"words": words, "buckets": buckets, "max_length": max_length}
+    network |= {"words": words, "buckets": buckets}
     return Plan(
         task,
         network,
@@ -209,7 +209,7 @@ def build(plan: Plan) -> nn.Module:
     vocabulary = json.loads(plan.task.tokenizer)["model"]["vocab"]
     characters = sorted(vocabulary, key=vocabulary.__getitem__)
     characters[SPECIAL.index("[UNK]")] = "\ufffd"  # a sign of its own, unlike the other special tokens
-    keys = ("labels", "views", "longest", "words", "buckets", "max_length")
+    keys = ("labels", "views", "longest", "words", "buckets")
     return TextClassifier(characters, **{key: plan.network[key] for key in keys})
 
 
