@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import os
+import re
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -82,6 +85,30 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
+def named(paths: Iterable[str | Path]) -> dict[str, Predictor]:
+    """Predictors by the names of their folders: `runs/birds/model` is "birds", `owls=runs/birds` is "owls".
+
+    Raises:
+        InputError: no model at a path, or two of one name.
+    """
+    from sensorium.predictor import Predictor as Folder
+
+    models: dict[str, Predictor] = {}
+    for given in paths:
+        name, sign, path = str(given).rpartition("=")
+        if not sign or "/" in name or Path(given).exists():
+            name, path = "", str(given)
+        predictor = Folder(path)
+        folder = Path(path).absolute()
+        if folder.name in ("", "model"):
+            folder = folder.parent
+        name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", folder.name).strip("-._") or "model"
+        if name in models:
+            raise InputError(f"two models are named '{name}': name one of them, as in other={path}")
+        models[name] = predictor
+    return models
+
+
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens.
 
@@ -97,16 +124,16 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def run(
-    models: Mapping[str, Predictor],
+    models: Mapping[str, Predictor] | Iterable[str | Path],
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
-    limits: Limits | None = None,
     hosts: Iterable[str] = (),
     token: str | None = None,
     linger: float = 0.0,
     grace: float = 30.0,
     say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+    **limits: Any,
 ) -> int:
     """Serve until a signal comes.
 
@@ -114,19 +141,25 @@ def run(
     balancer notices); then those admitted are finished, for at most `grace` seconds. A second signal ends at once.
 
     Args:
-        models: name to predictor.
+        models: name to predictor, or model folders (see `named`).
         host: address to listen on; beyond 127.0.0.1 the whole network can ask.
         port: 0 for any free one.
-        limits, hosts, token: see `build_app`.
+        hosts, token: see `build_app`.
+        linger, grace: seconds.
         say: gets the lines for the user.
+        limits: fields of `Limits`.
 
     Returns:
         The exit status: 0 after SIGTERM, 130 after SIGINT, 1 if accepted requests had to be cut off.
 
     Raises:
-        InputError: the address cannot be listened on, or a model does not load.
+        InputError: the address cannot be listened on, a model does not load, or there is no such limit.
     """
-    app = build_app(models, limits=limits, hosts=hosts, token=token)
+    if unknown := set(limits) - {f.name for f in dataclasses.fields(Limits)}:
+        raise InputError(f"there is no limit '{unknown.pop()}'; see sensorium.serving.Limits")
+    if not isinstance(models, Mapping):
+        models = named(models)
+    app = build_app(models, limits=Limits(**limits), hosts=hosts, token=token)
     service: Service = app.state.service
     bound = listen(host, port)
     if not (is_address(host) and host.startswith("127.")) and host not in ("::1", "localhost") and not token:

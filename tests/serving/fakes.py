@@ -359,7 +359,7 @@ def models(pause: float = 0.0) -> dict[str, Predictor]:
 
 
 def main() -> int:
-    from sensorium.serving import Limits, run
+    from sensorium.serving import run
 
     def setting(name: str, default: str) -> float:
         return float(os.environ.get(name, default))
@@ -367,7 +367,8 @@ def main() -> int:
     return run(
         models(setting("PAUSE", "0")),
         port=int(setting("PORT", "0")),
-        limits=Limits(timeout=setting("TIMEOUT", "60"), upload=setting("UPLOAD", "20")),
+        timeout=setting("TIMEOUT", "60"),
+        upload=setting("UPLOAD", "20"),
         linger=setting("LINGER", "0"),
         grace=setting("GRACE", "10"),
         token=os.environ.get("TOKEN"),
