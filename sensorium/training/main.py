@@ -186,11 +186,14 @@ def train(
     by_id = {e.id: e for e in found.examples}
     parts = {name: [by_id[i] for i in ids] for name, ids in chosen.items()}
     kind = tasks.find(task)
-    usable = {name: [e for e in part if kind.truth in e.fields] for name, part in parts.items()}
+    # A task of one label or several learns from whichever the data has.
+    fields = getattr(kind, "truths", (kind.truth,))
+    truth = next((t for t in fields if any(t in e.fields for e in parts.get("train", []))), kind.truth)
+    usable = {name: [e for e in part if truth in e.fields] for name, part in parts.items()}
     if not usable.get("train") or not usable.get("val"):
         raise InputError(
             f"{data}: {len(usable.get('train', []))} training and {len(usable.get('val', []))} validation examples "
-            f"with '{kind.truth}'; {task} needs some of both (`sensorium data show {data}`)"
+            f"with '{truth}'; {task} needs some of both (`sensorium data show {data}`)"
         )
 
     plan = make_plan(recipe, usable["train"], Path(base) if base else None, epochs, dict(parameters or {}))
