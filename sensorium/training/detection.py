@@ -7,6 +7,7 @@ network's input, `classes` (G,) and `owners` (G,), the place of an object's pict
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -311,6 +312,7 @@ def build(plan: Plan) -> nn.Module:
         options = {k: v for k, v in plan.network.items() if k != "name"}
         return Detector(**{**options, "size": tuple(options["size"])})
     transformers = need("transformers", "train")
+    os.environ["TRANSFORMERS_DISABLE_TORCH_CHECK"] = "1"  # its checks of values cannot be written as ONNX
     labels = plan.task.labels
     network: nn.Module = transformers.AutoModelForObjectDetection.from_pretrained(
         plan.base,
