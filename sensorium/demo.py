@@ -51,7 +51,7 @@ def write_digits(folder: Path) -> None:
 
 def write_scattered(folder: Path, count: int = 420, seed: int = 0) -> None:
     """Digits over photographs, with COCO boxes for each split; no digit and no photograph is in two splits."""
-    data = Path(need("skimage.data", "demo").__file__).parent
+    data = Path(str(need("skimage.data", "demo").__file__)).parent
     pictures, labels = digits()
     rng = np.random.default_rng(seed)
     shares = {"train": 0.7, "val": 0.15, "test": 0.15}

@@ -1,0 +1,218 @@
+"""The contract that every task keeps: from data to a verified folder that answers, with nothing special for any task.
+
+A new task needs an entry in `CASES`, and nothing else here.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import sensorium
+from sensorium import inference, tasks
+from sensorium.errors import InputError
+from sensorium.tasks import options, to_json
+from sensorium.verification import same
+from tests import tiny
+
+
+@dataclass(frozen=True)
+class Case:
+    """How to try one task: its data, what makes training short, and what it must at least reach."""
+
+    data: Callable[[Path], Path]
+    parameters: dict[str, Any] = field(default_factory=dict)
+    reaches: dict[str, float] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+CASES = {
+    "image-classification": Case(tiny.image_folder, {"epochs": 6, "image_size": 32}, {"accuracy": 0.8}),
+    "image-generation": Case(tiny.image_folder, {"epochs": 2, "width": 16}, {}, {"steps": 2}),
+    "object-detection": Case(tiny.coco, {"epochs": 3, "image_size": 96, "width": 16}),
+    "object-tracking": Case(tiny.mot, {"epochs": 2, "image_size": 96, "width": 16}),
+    "text-classification": Case(lambda root: tiny.topics(root / "topics.tsv"), {"epochs": 6}, {"accuracy": 0.8}),
+    "translation": Case(
+        tiny.number_words, {"epochs": 2, "width": 32, "hidden": 64, "vocabulary": 200, "encoder_layers": 1,
+                            "decoder_layers": 1}, {}, {"num_beams": 2, "max_new_tokens": 12},
+    ),
+    "automatic-speech-recognition": Case(tiny.tones, {"epochs": 2}),
+}  # fmt: skip
+
+QUICK = {name: case.options for name, case in CASES.items()}
+
+
+@dataclass(frozen=True)
+class Trained:
+    name: str
+    case: Case
+    data: Path
+    run: Path
+    record: dict[str, Any]
+
+    def examples(self, count: int = 3) -> list[Any]:
+        """Sources that the model has not learned from."""
+        kind = tasks.find(self.name)
+        found = sensorium.open_data(self.data, task=self.name)
+        held = set(json.loads((self.run / "splits.json").read_text())["val"])
+        return [e.fields.get(kind.source) for e in found.examples if e.id in held][:count]
+
+
+def test_every_task_has_a_case() -> None:
+    assert sorted(CASES) == tasks.names()
+
+
+@pytest.fixture(scope="session", params=sorted(CASES))
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    name, case = request.param, CASES[request.param]
+    root = tmp_path_factory.mktemp(name)
+    data = case.data(root / "data")
+    record = sensorium.train(name, data, out=root / "run", quiet=True, **case.parameters)
+    return Trained(name, case, data, root / "run", record)
+
+
+def test_training_leaves_a_run(trained: Trained) -> None:
+    record = json.loads((trained.run / "run.json").read_text())
+    assert record["state"] == "finished"
+    assert record["result"]["verification"] == "pass"
+    metric = tasks.find(trained.name).metric
+    assert metric in record["result"]["metrics"]
+    assert metric in record["result"]["baseline"]
+    pictures = {p.stem for p in (trained.run / "pictures").iterdir()}
+    assert {"curves", "predictions", "worst"} <= pictures
+    assert list((trained.run / "tensorboard").iterdir())
+    for name, least in trained.case.reaches.items():
+        assert record["result"]["metrics"][name]["value"] >= least
+
+
+def test_network_and_folder_have_the_same_metric(trained: Trained) -> None:
+    document = json.loads((trained.run / "model" / "verification.json").read_text())
+    for entry in document["files"]:
+        metric = tasks.find(trained.name).metric
+        before, after = entry["metrics_before"][metric], entry["metrics_after"][metric]
+        assert before == after or abs(before - after) <= 1e-3
+        assert entry["largest_difference"] <= 1e-3
+
+
+def test_it_evaluates(trained: Trained) -> None:
+    report = sensorium.evaluate(trained.run, trained.data, split="val", **trained.case.options).to_json()
+    assert set(report) >= {"task", "split", "examples", "metrics", "baseline"}
+    for values in report["metrics"].values():
+        assert set(values) == {"value", "low", "high"}
+    json.dumps(report, allow_nan=False)
+
+
+def test_answers_are_json_and_pictures(trained: Trained) -> None:
+    predictor = sensorium.load(trained.run)
+    source = trained.examples(1)[0]
+    answer = predictor.predict(source, **trained.case.options)
+    json.dumps(to_json(answer), allow_nan=False)
+    assert isinstance(predictor.task.draw(predictor.task.open(source), answer), Image.Image)
+
+
+def test_answers_do_not_depend_on_the_batch(trained: Trained) -> None:
+    predictor = sensorium.load(trained.run)
+    sources = trained.examples(4)
+    alone = [predictor.predict(s, **trained.case.options) for s in sources]
+    if trained.name == "image-generation":  # each picture of a batch has noise of its own
+        assert same(alone[0], predictor.predict_batch(sources, **trained.case.options)[0])
+        return
+    together = predictor.predict_batch(sources, **trained.case.options)
+    assert all(same(a, b) for a, b in zip(alone, together))
+    streamed = [r for _, r in predictor.stream(iter(sources), batch_size=2, **trained.case.options)]
+    assert all(same(a, b) for a, b in zip(alone, streamed))
+
+
+def test_files_describe_the_task_fully(trained: Trained) -> None:
+    task = sensorium.load(trained.run).task
+    again = type(task).load(task.files())
+    assert json.loads(json.dumps(again.files())) == json.loads(json.dumps(task.files()))
+    source = task.open(trained.examples(1)[0])
+    if not hasattr(task, "predict"):
+        for name, array in task.prepare(source).items():
+            assert np.array_equal(array, again.prepare(source)[name])
+
+
+def test_options_are_documented_and_checked(trained: Trained) -> None:
+    kind = tasks.find(trained.name)
+    for option in options(kind):
+        assert option.help, f"{option.name} has no line in the docstring"
+        assert option.annotation != "<class 'inspect._empty'>"
+    with pytest.raises(InputError, match="no option 'colour'"):
+        sensorium.load(trained.run).predict(trained.examples(1)[0], colour="red")
+
+
+def test_it_verifies_and_notices_one_changed_byte(trained: Trained, tmp_path: Path) -> None:
+    import shutil
+
+    assert sensorium.verify(trained.run)["verdict"] == "pass"
+    assert sensorium.verify(trained.run, trained.data)["verdict"] == "pass"
+    for network in sorted((trained.run / "model" / "onnx").glob("*.onnx")):
+        copy = tmp_path / network.stem
+        shutil.copytree(trained.run / "model", copy)
+        content = bytearray(network.read_bytes())
+        content[len(content) // 2] ^= 1
+        (copy / "onnx" / network.name).write_bytes(content)
+        report = sensorium.verify(copy)
+        assert report["verdict"] == "fail"
+        assert network.name in report["message"]
+
+
+def test_int8_is_measured(trained: Trained, tmp_path: Path) -> None:
+    report = sensorium.export(trained.run, to="int8", data=trained.data, out=tmp_path / "small", force=True)
+    metric = tasks.find(trained.name).metric
+    for entry in report["files"]:
+        assert metric in entry["metrics_after"]
+        assert entry["verdict"] in ("pass", "fail")
+    sensorium.load(tmp_path / "small", precision="int8").predict(trained.examples(1)[0], **trained.case.options)
+    if report["verdict"] == "pass":
+        assert sensorium.verify(tmp_path / "small")["verdict"] == "pass"
+
+
+def test_predictors_travel_light(trained: Trained) -> None:
+    predictor = sensorium.load(trained.run)
+    source = trained.examples(1)[0]
+    before = predictor.predict(source, **trained.case.options)
+    packed = pickle.dumps(predictor)
+    assert len(packed) < 10_000
+    assert same(before, pickle.loads(packed).predict(source, **trained.case.options))
+
+
+def test_it_answers_without_pytorch(trained: Trained) -> None:
+    """The command line, in a process where importing PyTorch fails."""
+    import os
+
+    source = trained.examples(1)[0]
+    if not isinstance(source, str):
+        source = os.path.dirname(source[0]) if isinstance(source, list) else next(iter(source.values()))
+    code = "import sys; sys.modules['torch'] = None; from sensorium.cli import main; sys.exit(main(sys.argv[1:]))"
+    flags = [w for k, v in trained.case.options.items() for w in (f"--{k.replace('_', '-')}", str(v))]
+    command = [sys.executable, "-W", "error", "-c", code, "predict", str(trained.run), source, "--json", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)) == {"source", "result"}
+
+
+def test_comparing_a_model_with_itself_finds_no_difference(trained: Trained) -> None:
+    if "data" not in trained.record:
+        pytest.skip("no data")
+    report = sensorium.compare(trained.run, trained.run, trained.data, split="val", **trained.case.options)
+    assert report["better"] == report["worse"] == 0
+    for values in report["difference"].values():
+        assert values["difference"] in (0.0, None)
+
+
+def test_inference_names_what_is_missing(trained: Trained) -> None:
+    task = sensorium.load(trained.run).task
+    with pytest.raises(InputError):
+        inference.evaluate(task, {}, [])

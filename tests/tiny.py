@@ -1,0 +1,164 @@
+"""Small real data for each task, made on the spot: handwritten digits of scikit-learn, the help topics of Python,
+number words in two languages, the tones of a telephone.
+"""
+
+from __future__ import annotations
+
+import json
+import wave
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def digit_pictures() -> tuple[np.ndarray, np.ndarray]:
+    """(1797, 8, 8) uint8, ink high, and labels (1797,)."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    return (found.images * 15.9375).astype(np.uint8), found.target
+
+
+def image_folder(root: Path, count: int = 200, classes: int = 3) -> Path:
+    """A folder per class."""
+    pictures, labels = digit_pictures()
+    chosen = [i for i in range(len(labels)) if labels[i] < classes][:count]
+    for i in chosen:
+        (root / f"digit {labels[i]}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pictures[i]).resize((32, 32)).save(root / f"digit {labels[i]}" / f"{i}.png")
+    return root
+
+
+def _canvas(rng: np.random.Generator, side: int) -> np.ndarray:
+    return rng.integers(0, 60, (side, side)).astype(np.float64)
+
+
+def _write(canvas: np.ndarray, picture: np.ndarray, x: float, y: float, size: int) -> list[float]:
+    """Write a digit on a canvas; its box (xmin, ymin, xmax, ymax)."""
+    left, top = round(x), round(y)
+    ink = np.asarray(Image.fromarray(picture).resize((size, size)), np.float64)
+    place = canvas[top : top + size, left : left + size]
+    np.maximum(place, ink[: place.shape[0], : place.shape[1]], out=place)
+    rows, columns = np.nonzero(ink > 80)
+    return [float(v) for v in (left + columns.min(), top + rows.min(), left + columns.max() + 1, top + rows.max() + 1)]
+
+
+def coco(root: Path, count: int = 40, side: int = 96) -> Path:
+    """Pictures with one to three digits, of two classes, as COCO."""
+    pictures, labels = digit_pictures()
+    rng = np.random.default_rng(0)
+    for split, share in {"train": 0.7, "val": 0.15, "test": 0.15}.items():
+        (root / split).mkdir(parents=True)
+        (root / "annotations").mkdir(exist_ok=True)
+        found: dict[str, list[object]] = {"images": [], "annotations": [], "categories": []}
+        found["categories"] = [{"id": 1, "name": "zero"}, {"id": 2, "name": "one"}]
+        for number in range(max(6, round(count * share))):
+            canvas = _canvas(rng, side)
+            for corner in rng.choice(4, int(rng.integers(1, 4)), replace=False):
+                which = int(rng.choice(np.nonzero(labels < 2)[0]))
+                x, y = (corner % 2) * side / 2 + rng.uniform(0, 8), (corner // 2) * side / 2 + rng.uniform(0, 8)
+                x0, y0, x1, y1 = _write(canvas, pictures[which], x, y, int(rng.integers(28, 40)))
+                found["annotations"].append(
+                    {
+                        "id": len(found["annotations"]) + 1,
+                        "image_id": number,
+                        "category_id": int(labels[which]) + 1,
+                        "bbox": [x0, y0, x1 - x0, y1 - y0],
+                        "area": (x1 - x0) * (y1 - y0),
+                        "iscrowd": 0,
+                    }
+                )
+            Image.fromarray(canvas.astype(np.uint8)).save(root / split / f"{number}.png")
+            found["images"].append({"id": number, "file_name": f"{number}.png", "width": side, "height": side})
+        (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(found))
+    return root
+
+
+def mot(root: Path, sequences: int = 4, frames: int = 12, side: int = 96) -> Path:
+    """Sequences of moving digits, as MOTChallenge."""
+    pictures, labels = digit_pictures()
+    rng = np.random.default_rng(0)
+    for number in range(sequences):
+        folder = root / "train" / f"digits-{number:02d}"
+        (folder / "img1").mkdir(parents=True)
+        (folder / "gt").mkdir()
+        own = [(int(rng.integers(len(labels))), rng.uniform(4, 56, 2), rng.uniform(-2.5, 2.5, 2)) for _ in range(2)]
+        lines = []
+        for frame in range(1, frames + 1):
+            canvas = _canvas(rng, side)
+            for identity, (which, start, speed) in enumerate(own, 1):
+                x, y = np.clip(start + speed * frame, 0, side - 36)
+                x0, y0, x1, y1 = _write(canvas, pictures[which], x, y, 34)
+                lines.append(f"{frame},{identity},{x0:.1f},{y0:.1f},{x1 - x0:.1f},{y1 - y0:.1f},1,1,1")
+            Image.fromarray(canvas.astype(np.uint8)).save(folder / "img1" / f"{frame:06d}.jpg")
+        (folder / "gt" / "gt.txt").write_text("\n".join(lines) + "\n")
+        (folder / "seqinfo.ini").write_text(
+            f"[Sequence]\nname=digits-{number:02d}\nimDir=img1\nframeRate=10\nseqLength={frames}\n"
+            f"imWidth={side}\nimHeight={side}\nimExt=.jpg\n"
+        )
+    return root
+
+
+def topics(path: Path) -> Path:
+    """Sentences of Python's own help, by topic, as a table."""
+    from pydoc_data.topics import topics as found
+
+    rows = ["text\tlabel"]
+    for label, names in {"strings": ("formatstrings", "string-methods"), "classes": ("specialnames", "class")}.items():
+        words = " ".join(found[n] for n in names if n in found).split()
+        rows += [" ".join(words[i : i + 12]).replace('"', "") + f"\t{label}" for i in range(0, 12 * 90, 12)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(rows) + "\n", "utf-8")
+    return path
+
+
+ONES = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+EINER = ("ein", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun")
+ZEHNER = ("zwanzig", "dreißig", "vierzig", "fünfzig", "sechzig", "siebzig", "achtzig", "neunzig")
+
+
+def number_words(root: Path) -> Path:
+    """Numbers in English and German, as parallel text: German says the ones first."""
+    pairs = []
+    for hundred in range(1, 10):
+        for ten in range(8):
+            for one in range(9):
+                pairs.append(
+                    (
+                        f"{ONES[hundred - 1]} hundred {TENS[ten]} {ONES[one]}",
+                        f"{EINER[hundred - 1]} hundert {EINER[one]} und {ZEHNER[ten]}",
+                    )
+                )
+    order = np.random.default_rng(0).permutation(len(pairs))
+    root.mkdir(parents=True, exist_ok=True)
+    for name, part in {"train": order[:500], "dev": order[500:540], "test": order[540:580]}.items():
+        for side, language in enumerate(("en", "de")):
+            (root / f"{name}.{language}").write_text("".join(pairs[i][side] + "\n" for i in part), "utf-8")
+    return root
+
+
+DIAL = {d: (low, high) for row, low in zip(("123", "456", "789"), (697, 770, 852))
+        for d, high in zip(row, (1209, 1336, 1477))}  # fmt: skip
+
+
+def tones(root: Path, count: int = 60, rate: int = 8000) -> Path:
+    """Telephone numbers as a telephone dials them (ITU-T Q.23), with a manifest of what was dialled."""
+    rng = np.random.default_rng(0)
+    root.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for number in range(count):
+        text = "".join(rng.choice(list("1234"), int(rng.integers(1, 4))))
+        pieces = [np.zeros(int(rng.uniform(0.05, 0.15) * rate))]
+        for digit in text:
+            t = np.arange(int(rng.uniform(0.12, 0.2) * rate)) / rate
+            pieces += [sum(np.sin(2 * np.pi * f * t) for f in DIAL[digit]) * 0.3, np.zeros(int(0.08 * rate))]
+        sound = np.concatenate(pieces)
+        sound += rng.normal(0, 0.01, len(sound))
+        with wave.open(str(root / f"{number}.wav"), "wb") as file:
+            file.setparams((1, 2, rate, 0, "NONE", ""))
+            file.writeframes((sound.clip(-1, 1) * 32000).astype("<i2").tobytes())
+        lines.append(json.dumps({"audio_filepath": f"{number}.wav", "text": text, "duration": len(sound) / rate}))
+    (root / "manifest.jsonl").write_text("\n".join(lines) + "\n")
+    return root
