@@ -225,12 +225,12 @@ def _nearly_same(seen: Sequence[_Seen], found: Findings) -> None:
         if test.thumb is None or test.thumb.std() <= 4 or test.content in contents:
             continue
         differing = np.unpackbits((hashes ^ np.uint64(test.bits)).view(np.uint8).reshape(-1, 8), axis=1).sum(1)
-        near = np.flatnonzero(differing <= 3)
+        near = np.flatnonzero(differing <= 6)
         if not len(near):
             continue
         likeness = thumbs[near] @ _standard(test.thumb[None])[0] / thumbs.shape[1]
         best = int(likeness.argmax())
-        if likeness[best] > 0.995:
+        if likeness[best] > 0.985:
             twin = train[near[best]].example.id
             found.add("near-duplicate", "warning", test.example.id, f"in test, looks nearly like '{twin}' in train")
 

@@ -150,7 +150,7 @@ def _object(
         "box": edges,
         "iscrowd": bool(row.get("iscrowd", 0)),
         "area": float(area) if isinstance(area, (int, float)) else None,
-        "difficult": False,
+        "difficult": row.get("difficult") == 1,  # not COCO's own: `data convert` keeps VOC's mark so
     }
 
 

@@ -77,7 +77,7 @@ def convert(dataset: Dataset, to: str, out: str | Path) -> list[str]:
     with publishing(target) as folder:
         writing = Writing(folder)
         write(writing, examples, dataset)
-    lost += [f"{what} ({count} examples)" for what, count in writing.lost.items()]
+    lost += [f"{what} ({count})" for what, count in writing.lost.items()]
     for severity in ("error", "warning"):
         left = sum(f.severity == severity for f in dataset.findings)
         if left:
@@ -102,7 +102,7 @@ def _difference(before: Sequence[Example], target: Path) -> list[str]:
     from sensorium.data import open_data
 
     after = open_data(target)
-    told = []
+    told = [f"the field '{name}'" for name in before[0].fields if name not in after.fields] if before else []
     if len(before) != len(after.examples):
         told.append(f"{len(before)} examples became {len(after.examples)}")
     was, now = Counter(e.split for e in before), Counter(e.split for e in after.examples)
@@ -167,6 +167,12 @@ def _classes(dataset: Dataset, examples: Sequence[Example]) -> list[str]:
     return list(dict.fromkeys([*dataset.classes, *present]))
 
 
+def _has_area(thing: dict[str, Any]) -> bool:
+    """Whether an object has an area of its own, which is not just that of its box."""
+    left, top, right, bottom = thing["box"]
+    return thing["area"] is not None and abs(thing["area"] - (right - left) * (bottom - top)) > 1e-3
+
+
 def _coco(writing: Writing, examples: Sequence[Example], dataset: Dataset) -> None:
     numbers = {name: i for i, name in enumerate(_classes(dataset, examples), 1)}
     names = _file_names(examples, "image")
@@ -213,12 +219,7 @@ def _voc(writing: Writing, examples: Sequence[Example], dataset: Dataset) -> Non
         lines = ["<annotation>", f"  <filename>{escape(name)}</filename>"]
         lines.append(f"  <size><width>{width}</width><height>{height}</height><depth>3</depth></size>")
         for thing in example.fields["objects"]:
-            lost = [
-                word
-                for word, there in (("crowd marks", thing["iscrowd"]), ("areas", thing["area"] is not None))
-                if there
-            ]
-            writing.lost.update(lost)
+            writing.lost.update(["crowd marks"] * thing["iscrowd"] + ["areas of outlines"] * _has_area(thing))
             edges = zip(("xmin", "ymin", "xmax", "ymax"), thing["box"], strict=True)
             box = "".join(f"<{edge}>{value:.10g}</{edge}>" for edge, value in edges)
             lines.append(
@@ -249,8 +250,7 @@ def _yolo(writing: Writing, examples: Sequence[Example], dataset: Dataset) -> No
                 for word in ("iscrowd", "difficult"):
                     if thing[word]:
                         writing.lost[f"'{word}' marks"] += 1
-                if thing["area"] is not None:
-                    writing.lost["areas"] += 1
+                writing.lost.update(["areas of outlines"] * _has_area(thing))
                 left, top, right, bottom = thing["box"]
                 values = (
                     (left + right) / 2 / width,
@@ -262,7 +262,7 @@ def _yolo(writing: Writing, examples: Sequence[Example], dataset: Dataset) -> No
             writing.copy(path, f"images/{folder}/{names[path]}")
             writing.text(f"labels/{folder}/{PurePosixPath(names[path]).stem}.txt", "".join(lines))
     listed = "".join(f"  {n}: {json.dumps(name, ensure_ascii=False)}\n" for name, n in numbers.items())
-    writing.text("data.yaml", "path: .\n" + "".join(splits) + "names:\n" + listed)
+    writing.text("data.yaml", "path: .\n" + "".join(splits) + ("names:\n" + listed if listed else "names: []\n"))
 
 
 # Rows

@@ -175,10 +175,11 @@ def contact_sheet(dataset: Dataset, count: int = 24) -> Image.Image:
     chosen = list(_some(dataset.examples, count))
     if not {"image", "frames", "audio"} & set(dataset.fields):
         return drawing.text([(e.id, _caption(e)) for e in chosen])
+    names = sorted({label for e in chosen for label in classes_of(e)})
     pictures, captions = [], []
     for example in chosen:
         try:
-            pictures.append(_picture(example))
+            pictures.append(_picture(example, names))
             captions.append(_caption(example) or example.id)
         except InputError as error:
             pictures.append(Image.new("RGB", (96, 96), (200, 60, 60)))
@@ -186,7 +187,7 @@ def contact_sheet(dataset: Dataset, count: int = 24) -> Image.Image:
     return drawing.grid(pictures, captions)
 
 
-def _picture(example: Example) -> Image.Image:
+def _picture(example: Example, names: Sequence[str]) -> Image.Image:
     fields = example.fields
     if "audio" in fields:
         return _wave(fields["audio"])
@@ -198,7 +199,6 @@ def _picture(example: Example) -> Image.Image:
     picture = image.load(path)
     if not things:
         return picture
-    names = sorted({t["label"] for t in things})
     kinds = [t["id"] if "id" in t else names.index(t["label"]) for t in things]
     captions = [f"{t['label']} {t['id']}" if "id" in t else t["label"] for t in things]
     return drawing.boxes(picture, [t["box"] for t in things], captions, kinds)

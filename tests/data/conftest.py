@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import wave
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ def picture(tmp_path: Path) -> Callable[..., str]:
     def make(name: str, size: tuple[int, int] = (40, 30), seed: int | None = None) -> str:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        rng = np.random.default_rng(abs(hash(name)) if seed is None else seed)
+        rng = np.random.default_rng(zlib.crc32(name.encode()) if seed is None else seed)
         small = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
         Image.fromarray(small).resize(size).save(path)
         return str(path)
@@ -33,7 +35,7 @@ def sound(tmp_path: Path) -> Callable[..., str]:
     def make(name: str, seconds: float = 0.1, rate: int = 8000, seed: int | None = None) -> str:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        rng = np.random.default_rng(abs(hash(name)) if seed is None else seed)
+        rng = np.random.default_rng(zlib.crc32(name.encode()) if seed is None else seed)
         samples = rng.integers(-9000, 9000, int(seconds * rate), dtype=np.int16)
         with wave.open(str(path), "wb") as file:
             file.setnchannels(1)
@@ -60,7 +62,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
 def voc_xml(name: str, *objects: tuple[str, float, float, float, float], size: tuple[int, int] = (40, 30)) -> str:
     things = "".join(
-        f"<object><name>{label}</name><difficult>0</difficult><bndbox><xmin>{a}</xmin><ymin>{b}</ymin>"
+        f"<object><name>{escape(label)}</name><difficult>0</difficult><bndbox><xmin>{a}</xmin><ymin>{b}</ymin>"
         f"<xmax>{c}</xmax><ymax>{d}</ymax></bndbox></object>"
         for label, a, b, c, d in objects
     )
