@@ -72,7 +72,7 @@ class Track:
 @dataclass
 class Frame:
     frame: int
-    tracks: list[Track]
+    objects: list[Track]
 
 
 @dataclass
