@@ -139,6 +139,7 @@ function take(files) {
   question = { files, value: null, ready: true };
   clearAnswer();
   $("chosen").replaceChildren(preview(files));
+  $("file").parentElement.classList.add("full");
   state();
 }
 
@@ -295,6 +296,7 @@ $("ask").addEventListener("submit", async (event) => {
     $("json").textContent = JSON.stringify(result, (_, v) => (typeof v === "string" && v.length > 300 ? v.slice(0, 80) + " …" : v), 1);
     $("raw").hidden = false;
     await draw(result, asked);
+    $("answer").scrollIntoView({ block: "nearest" });
   } catch (error) {
     if (error.name !== "AbortError") fail(error.message);
   } finally {
@@ -383,7 +385,7 @@ const percent = (score) => (typeof score === "number" ? (100 * score).toFixed(sc
 function colour(key) {
   let hash = 7;
   for (const c of String(key)) hash = (hash * 31 + c.codePointAt(0)) % 9973;
-  return `hsl(${Math.round((hash * 137.508) % 360)} 75% 45%)`;
+  return `hsl(${Math.round((hash * 137.508) % 360)} 72% 36%)`;
 }
 
 function load(src) {
