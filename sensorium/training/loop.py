@@ -351,13 +351,11 @@ def feed(make: Callable[[Any], Any], jobs: list[Any], workers: int) -> Iterator[
 def tensors_of(batch: dict[str, Any], plan: Plan) -> dict[str, torch.Tensor]:
     """A batch as tensors, pictures in the memory format that the plan asks for."""
     tensors = {
-        k: torch.from_numpy(np.ascontiguousarray(v)) if isinstance(v, np.ndarray) else v for k, v in batch.items()
+        k: v if isinstance(v, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(v)).reshape(np.shape(v))
+        for k, v in batch.items()
     }
     if plan.channels_last:
-        tensors = {
-            k: v.contiguous(memory_format=torch.channels_last) if isinstance(v, torch.Tensor) and v.ndim == 4 else v
-            for k, v in tensors.items()
-        }
+        tensors = {k: v.contiguous(memory_format=torch.channels_last) if v.ndim == 4 else v for k, v in tensors.items()}
     return tensors
 
 
