@@ -24,6 +24,8 @@ GENERATION = (
 )  # fmt: skip
 """What folders without a generation_config.json say about generation in their config.json."""
 
+PUNCTUATION = set(".,!?;:。、！？；：।؟")
+
 
 @dataclass
 class Translation:
@@ -220,5 +222,5 @@ def scoring_tokenizer(texts: Sequence[str]) -> str:
         return "none" if some.count(" ") > len(characters) / 8 else "char"
     # Punctuation that ends a word has a space before it only where somebody has made tokens of the text.
     words = some.split()
-    ended = sum(word[-1] in ".,!?;:" for word in words)
-    return "none" if ended and sum(word in ".,!?;:" for word in words) > 0.8 * ended else "13a"
+    ended = sum(word[-1] in PUNCTUATION for word in words)
+    return "none" if ended and sum(word in PUNCTUATION for word in words) > 0.8 * ended else "13a"

@@ -25,6 +25,17 @@ from sensorium.training.plan import Part, Plan
 OPSET = 18
 
 
+class _Called(nn.Module):
+    """A module called with a dictionary: the exporter cannot bind inputs that a module takes as `**others`."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, inputs: dict[str, torch.Tensor]) -> Any:
+        return self.module(**inputs)
+
+
 def write_network(part: Part, path: Path) -> None:
     """Write one part as an ONNX file with the weights inside it.
 
@@ -40,12 +51,12 @@ def write_network(part: Part, path: Path) -> None:
             warnings.simplefilter("ignore")
             logging.getLogger("torch.onnx").setLevel(logging.ERROR)
             program = torch.onnx.export(
-                part.module,
+                _Called(part.module).eval(),
                 (),
-                kwargs=part.inputs,
+                kwargs={"inputs": part.inputs},
                 input_names=list(part.inputs),
                 output_names=part.outputs,
-                dynamic_shapes={name: part.dynamic.get(name) for name in part.inputs},
+                dynamic_shapes={"inputs": {name: part.dynamic.get(name) for name in part.inputs}},
                 opset_version=OPSET,
                 dynamo=True,
                 verbose=False,

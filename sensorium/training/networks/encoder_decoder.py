@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -209,6 +210,70 @@ def first_or_past(
         return tuple(tensor.clone(memory_format=torch.contiguous_format) for tensor in past)
 
     return torch.cond(use_past[0], later, first, (states, *past))
+
+
+class Borrowed(nn.Module):
+    """An encoder-decoder of Hugging Face (Marian, BART, T5) with the methods of `EncoderDecoder`."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+        self.vocabulary = self.generated = model.get_output_embeddings().weight.shape[0]
+
+    @property
+    def cross_attentions(self) -> list[Any]:
+        """The attention to the source in each layer of the decoder."""
+        names = (".encoder_attn", ".EncDecAttention")
+        return [module for name, module in self.model.get_decoder().named_modules() if name.endswith(names)]
+
+    def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.model.get_encoder()(input_ids=input_ids, attention_mask=attention_mask)[0]
+
+    def cross_keys_values(self, encoded: Tensor) -> list[tuple[Tensor, Tensor]]:
+        found = []
+        for attention in self.cross_attentions:
+            heads = attention.n_heads if hasattr(attention, "n_heads") else attention.num_heads
+            linears = (attention.k, attention.v) if hasattr(attention, "k") else (attention.k_proj, attention.v_proj)
+            key, value = (linear(encoded).unflatten(-1, (heads, -1)).transpose(1, 2) for linear in linears)
+            found.append((key, value))
+        return found
+
+    def decode(
+        self,
+        ids: Tensor,
+        encoder_mask: Tensor,
+        cross: list[tuple[Tensor, Tensor]],
+        past: list[tuple[Tensor, Tensor]] | None = None,
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        from transformers import DynamicCache, EncoderDecoderCache
+
+        cache = EncoderDecoderCache(DynamicCache(past) if past else DynamicCache(), DynamicCache())
+        cache.cross_attention_cache = DynamicCache(cross)
+        cache.is_updated = dict.fromkeys(range(len(cross)), True)
+        out = self.model.get_decoder()(
+            input_ids=ids,
+            # The keys and values are there: of the states only the shape is looked at.
+            encoder_hidden_states=encoder_mask[..., None].to(cross[0][0].dtype),
+            encoder_attention_mask=encoder_mask,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        return out[0], [(layer.keys, layer.values) for layer in cache.self_attention_cache.layers]
+
+    def logits(self, x: Tensor) -> Tensor:
+        if getattr(self.model.config, "scale_decoder_outputs", False):  # T5
+            x = x * self.model.config.d_model**-0.5
+        logits = F.linear(x, self.model.get_output_embeddings().weight)
+        bias = getattr(self.model, "final_logits_bias", None)
+        return logits if bias is None else logits + bias
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, decoder_input_ids: Tensor) -> Tensor:
+        return self.model.get_decoder()(
+            input_ids=decoder_input_ids,
+            encoder_hidden_states=self.encode(input_ids, attention_mask),
+            encoder_attention_mask=attention_mask,
+            use_cache=False,
+        )[0]
 
 
 class Encoder(nn.Module):

@@ -15,7 +15,7 @@ from torch import Tensor
 from sensorium.data import Example
 from sensorium.errors import InputError
 from sensorium.tasks.translation import Task, pad, pair, scoring_tokenizer
-from sensorium.training.networks.encoder_decoder import Decoder, Encoder, EncoderDecoder
+from sensorium.training.networks.encoder_decoder import Borrowed, Decoder, Encoder, EncoderDecoder
 from sensorium.training.plan import Part, Plan
 
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
@@ -63,12 +63,14 @@ def plan(
     max_tokens: int = 128,
     batch_tokens: int = 2500,
     beams: int = 4,
-    epochs: int = 14,
-    learning_rate: float = 2e-3,
+    epochs: int | None = None,
+    learning_rate: float | None = None,
 ) -> Plan:
     """What to train.
 
     Args:
+        base: a folder of a Marian, BART or T5 network that is trained further; then the tokenizer and the sizes
+            of the network are its own.
         vocabulary: tokens of the tokenizer that is learned.
         width: of the network; `heads` of its attention, `hidden` units of its feed-forward layers.
         smoothing: of the labels.
@@ -79,6 +81,18 @@ def plan(
     if not examples:
         raise InputError("translation: there are no sentence pairs to learn from")
     sources, targets = map(list, zip(*(pair(e.fields["translation"]) for e in examples)))
+    parameters = {"smoothing": smoothing, "max_tokens": max_tokens, "batch_tokens": batch_tokens}
+    if base is not None:
+        return Plan(
+            task=borrowed_task(base, scoring_tokenizer(targets)),
+            network={"base": base.name, "dropout": dropout},
+            base=base,
+            epochs=epochs if epochs is not None else 3,
+            learning_rate=learning_rate if learning_rate is not None else 1e-4,
+            weight_decay=0.01,
+            average=0.99,
+            parameters=parameters,
+        )
     tokenizer, generated = learn_tokenizer(sources, targets, vocabulary)
     size = len(json.loads(tokenizer)["model"]["vocab"])
     shape = {
@@ -114,20 +128,51 @@ def plan(
         task=Task(config, tokenizer, tokenizer_config, generation),
         network={"generated": generated, "width": width, "heads": heads, "hidden": hidden, "vocabulary": size,
                  "encoder_layers": encoder_layers, "decoder_layers": decoder_layers, "dropout": dropout},
-        base=base,
-        epochs=epochs,
-        batch_size=64,
-        learning_rate=learning_rate,
+        epochs=epochs if epochs is not None else 14,
+        learning_rate=learning_rate if learning_rate is not None else 2e-3,
         weight_decay=0.01,
         warmup=0.08,
         average=0.998,
-        parameters={"smoothing": smoothing, "max_tokens": max_tokens, "batch_tokens": batch_tokens},
+        parameters=parameters,
     )  # fmt: skip
+
+
+def borrowed_task(base: Path, scoring: str) -> Task:
+    """The task of a Hugging Face folder, with its own tokenizer.
+
+    Raises:
+        InputError: it is no folder of an encoder-decoder, or its tokenizer cannot be written as tokenizer.json.
+    """
+    files: dict[str, Any] = {}
+    for name in ("config.json", "tokenizer_config.json", "generation_config.json"):
+        if (base / name).is_file():
+            files[name] = json.loads((base / name).read_text("utf-8"))
+    if not files.get("config.json", {}).get("is_encoder_decoder"):
+        raise InputError(f"{base}: config.json is not that of an encoder-decoder (Marian, BART, T5 ...)")
+    files["config.json"] |= {"bleu_tokenizer": scoring}
+    if (base / "tokenizer.json").is_file():
+        files["tokenizer.json"] = (base / "tokenizer.json").read_text("utf-8")
+    else:
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(base, use_fast=True, local_files_only=True)
+        if not getattr(tokenizer, "is_fast", False):
+            raise InputError(f"{base}: has no tokenizer.json, and its {type(tokenizer).__name__} cannot be made one")
+        files["tokenizer.json"] = tokenizer.backend_tokenizer.to_str()
+    return Task.load(files)
 
 
 def build(plan: Plan) -> torch.nn.Module:
     """The network of the plan."""
-    return EncoderDecoder(**plan.network)
+    if plan.base is None:
+        return EncoderDecoder(**plan.network)
+    from transformers import AutoModelForSeq2SeqLM
+
+    # Attention written out: what is exported does not depend on which fused kernel fits the machine.
+    model = AutoModelForSeq2SeqLM.from_pretrained(
+        plan.base, local_files_only=True, dtype=torch.float32, attn_implementation="eager"
+    )
+    return Borrowed(model)
 
 
 def batches(plan: Plan, examples: list[Example], rng: np.random.Generator) -> list[list[int]]:
@@ -166,7 +211,7 @@ def batch(plan: Plan, examples: list[Example], rng: np.random.Generator | None) 
         **pad(sources, task.setting("pad_token_id")),
         "decoder_input_ids": np.concatenate([start, labels[:, :-1]], axis=1),
         "labels": np.where(targets["attention_mask"] == 1, labels, -100),
-        "smoothing": np.float32(plan.parameters["smoothing"] if rng is not None else 0.0),
+        "smoothing": np.array([plan.parameters["smoothing"] if rng is not None else 0.0], np.float32),
     }
 
 
