@@ -88,8 +88,9 @@ def task_page(row: dict[str, Any]) -> str:
         lines += ["```", ""]
     for data, r in results().items():
         if r["task"] == name:
-            lines += ["## Measured", "", f"On `{data}`, {r['examples']} test examples, {r['seconds'] / 60:.0f} minutes on "
-                      f"{r['threads']} thread(s): " + "; ".join(shown(r, m) for m in r["metrics"]) + ".", ""]  # fmt: skip
+            how = f"{r['seconds'] / 60:.0f} minutes on {r['threads']} thread{'s' * (r['threads'] > 1)}"
+            measured = "; ".join(shown(r, m) for m in r["metrics"])
+            lines += ["## Measured", "", f"On `{data}`, {r['examples']} test examples, {how}: {measured}.", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
