@@ -82,7 +82,7 @@ def affine(
         ratio: least and largest stretch of width against height.
         translate: largest shift either way, as a share of the result's sides.
         mirror: probability of exchanging left and right.
-        fill: the colour beyond the picture's edge; None for its mean colour.
+        fill: the colour beyond the picture's edge; None for that of its outermost pixels.
         visible: a box of which less than this share of the area remains inside is dropped.
 
     Returns:
@@ -120,7 +120,7 @@ def affine(
         back[1, 1] * ratio_y,
         origin[1] * ratio_y,
     )
-    paper = fill if fill is not None else mean_colour(source)
+    paper = fill if fill is not None else edge_colour(source)
     turned = np.asarray(
         Image.fromarray(source).transform(
             (across, down), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR, fillcolor=paper
@@ -150,10 +150,10 @@ def clip(boxes: np.ndarray, width: int, height: int, visible: float = 0.3) -> tu
     return inside[kept], np.flatnonzero(kept)
 
 
-def mean_colour(image: np.ndarray) -> Colour:
-    """Roughly the mean of the pixels."""
-    thin = image[:: max(1, image.shape[0] // 16), :: max(1, image.shape[1] // 16)]
-    red, green, blue = (round(float(v)) for v in thin.reshape(-1, 3).mean(axis=0))
+def edge_colour(image: np.ndarray) -> Colour:
+    """The mean colour of the outermost pixels: what the picture's background most likely is."""
+    edge = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+    red, green, blue = (round(float(v)) for v in edge.mean(axis=0))
     return red, green, blue
 
 
@@ -180,7 +180,7 @@ def colour(
     to_yiq = np.array([[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
     matrix = np.linalg.inv(to_yiq) @ np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]]) @ to_yiq
     # Contrast about the picture's own mean, so that a dark picture does not become darker by it.
-    middle = float(np.mean(mean_colour(image)))
+    middle = float(image[:: max(1, image.shape[0] // 16), :: max(1, image.shape[1] // 16)].mean())
     bias = light * middle * (1 - gain)
     rows = np.concatenate([light * gain * matrix, np.full((3, 1), bias)], axis=1)
     return np.asarray(Image.fromarray(image).convert("RGB", tuple(rows.ravel().tolist())))
