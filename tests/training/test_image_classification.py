@@ -185,6 +185,19 @@ def test_from_a_hugging_face_folder(tmp_path: Path, digits: Path, kind: str, fro
     assert len(config["id2label"]) == 10
 
 
+def test_bases_without_their_weights_are_refused(tmp_path: Path, digits: Path) -> None:
+    small_base(tmp_path / "base", "vit")
+    plan = recipe.plan(examples_of(digits), tmp_path / "base")
+    weights = tmp_path / "base" / "model.safetensors"
+    torch_file = pytest.importorskip("safetensors.torch")
+    torch_file.save_file({"other": torch.zeros(3)}, weights, metadata={"format": "pt"})
+    with pytest.raises(InputError, match="missing"):
+        recipe.build(plan)
+    weights.unlink()
+    with pytest.raises(InputError, match="cannot be loaded"):
+        recipe.build(plan)
+
+
 def test_frozen_bodies_do_not_change(tmp_path: Path, digits: Path) -> None:
     small_base(tmp_path / "base", "vit")
     plan = recipe.plan(examples_of(digits), tmp_path / "base", frozen=True)
@@ -192,3 +205,6 @@ def test_frozen_bodies_do_not_change(tmp_path: Path, digits: Path) -> None:
     trained = [name for name, p in network.named_parameters() if p.requires_grad]
     assert trained == ["classifier.weight", "classifier.bias"]
     assert network.classifier.weight.shape == (10, 32)
+    network.train()
+    assert network.classifier.training
+    assert not any(m.training for m in network.base_model.modules())

@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -198,15 +199,38 @@ def build(plan: Plan) -> nn.Module:
     if plan.base is None:
         return ConvNet(**plan.network)
     from transformers import AutoConfig, AutoModelForImageClassification
+    from transformers.utils import logging
 
-    config = AutoConfig.for_model(**plan.task.config)
-    model = AutoModelForImageClassification.from_pretrained(
-        plan.base, config=config, ignore_mismatched_sizes=True, local_files_only=True, trust_remote_code=False
-    )
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # that the last layer is new needs no table
+    try:
+        model, found = AutoModelForImageClassification.from_pretrained(
+            plan.base,
+            config=AutoConfig.for_model(**plan.task.config),
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=torch.float32,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise InputError(f"{plan.base}: the base model cannot be loaded: {reason}") from None
+    new = [name for name in found["missing_keys"] if name.startswith(f"{model.base_model_prefix}.")]
+    if len(new) > 0.1 * sum(1 for _ in model.base_model.parameters()):
+        raise InputError(
+            f"{plan.base}: the weights are not those of config.json: {len(new)} are missing, such as {new[0]}"
+        )
     if plan.parameters["frozen"]:
-        for parameter in model.base_model.parameters():
-            parameter.requires_grad_(False)
+        body = model.base_model.eval().requires_grad_(False)
+        body.train = MethodType(_stay, body)  # statistics and dropout, too, are as they are in use
     return model
+
+
+def _stay(module: nn.Module, mode: bool = True) -> nn.Module:
+    """In place of `train`: the module stays as it is."""
+    return module
 
 
 def batch(plan: Plan, examples: list[Example], rng: np.random.Generator | None) -> dict[str, np.ndarray]:
