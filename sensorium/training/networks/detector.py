@@ -104,8 +104,7 @@ class Detector(nn.Module):
         """What all cells say. With `teach` also of the *many* head, which only training needs."""
         maps = self.features(pixels)
         many = flat([head(m) for head, m in zip(self.many, maps)]) if teach else None
-        # The *one* head only listens: what suits it best would spoil the features for the boxes.
-        one = flat([head(m.detach()) for head, m in zip(self.one, maps)])
+        one = flat([head(m) for head, m in zip(self.one, maps)])
         sides = flat([head(m) for head, m in zip(self.sides, maps)]).unflatten(2, (4, self.bins))
         centres, strides = grid(maps)
         steps = torch.arange(self.bins, dtype=torch.float32, device=pixels.device)
