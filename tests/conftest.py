@@ -3,7 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+
+import pytest
+
+import sensorium
+from tests.cases import CASES, Trained
 
 # Tests run beside each other: more threads than cores make every one of them wait for the others.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trained]:
+    """Tiny trained models by the name of their task; each is trained once, when it is first asked for."""
+    made: dict[str, Trained] = {}
+
+    def model(name: str) -> Trained:
+        if name not in made:
+            case = CASES[name]
+            root = tmp_path_factory.mktemp(name)
+            data = case.data(root / "data")
+            record = sensorium.train(name, data, out=root / "run", quiet=True, **case.parameters)
+            made[name] = Trained(name, case, data, root / "run", record)
+        return made[name]
+
+    return model

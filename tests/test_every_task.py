@@ -1,6 +1,6 @@
 """The contract that every task keeps: from data to a verified folder that answers, with nothing special for any task.
 
-A new task needs an entry in `CASES`, and nothing else here.
+A new task needs an entry in `tests/cases.py`, and nothing else.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -23,49 +21,7 @@ from sensorium import inference, tasks
 from sensorium.errors import InputError
 from sensorium.tasks import options, to_json
 from sensorium.verification import same
-from tests import tiny
-
-
-@dataclass(frozen=True)
-class Case:
-    """How to try one task: its data, what makes training short, and what it must at least reach."""
-
-    data: Callable[[Path], Path]
-    parameters: dict[str, Any] = field(default_factory=dict)
-    reaches: dict[str, float] = field(default_factory=dict)
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-CASES = {
-    "image-classification": Case(tiny.image_folder, {"epochs": 6, "image_size": 32}, {"accuracy": 0.8}),
-    "image-generation": Case(tiny.image_folder, {"epochs": 2, "width": 16}, {}, {"steps": 2}),
-    "object-detection": Case(tiny.coco, {"epochs": 3, "image_size": 96, "width": 16}),
-    "object-tracking": Case(tiny.mot, {"epochs": 2, "image_size": 96, "width": 16}),
-    "text-classification": Case(lambda root: tiny.topics(root / "topics.tsv"), {"epochs": 6}, {"accuracy": 0.8}),
-    "translation": Case(
-        tiny.number_words, {"epochs": 2, "width": 32, "hidden": 64, "vocabulary": 200, "encoder_layers": 1,
-                            "decoder_layers": 1}, {}, {"num_beams": 2, "max_new_tokens": 12},
-    ),
-    "automatic-speech-recognition": Case(tiny.tones, {"epochs": 2}),
-}  # fmt: skip
-
-QUICK = {name: case.options for name, case in CASES.items()}
-
-
-@dataclass(frozen=True)
-class Trained:
-    name: str
-    case: Case
-    data: Path
-    run: Path
-    record: dict[str, Any]
-
-    def examples(self, count: int = 3) -> list[Any]:
-        """Sources that the model has not learned from."""
-        kind = tasks.find(self.name)
-        found = sensorium.open_data(self.data, task=self.name)
-        held = set(json.loads((self.run / "splits.json").read_text())["val"])
-        return [e.fields.get(kind.source) for e in found.examples if e.id in held][:count]
+from tests.cases import CASES, Trained
 
 
 def test_every_task_has_a_case() -> None:
@@ -73,12 +29,8 @@ def test_every_task_has_a_case() -> None:
 
 
 @pytest.fixture(scope="session", params=sorted(CASES))
-def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    name, case = request.param, CASES[request.param]
-    root = tmp_path_factory.mktemp(name)
-    data = case.data(root / "data")
-    record = sensorium.train(name, data, out=root / "run", quiet=True, **case.parameters)
-    return Trained(name, case, data, root / "run", record)
+def trained(request: pytest.FixtureRequest, models: Callable[[str], Trained]) -> Trained:
+    return models(request.param)
 
 
 def test_training_leaves_a_run(trained: Trained) -> None:

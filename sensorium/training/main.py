@@ -24,7 +24,7 @@ from sensorium.files import dump_json, write_atomic
 from sensorium.runs import SPLITS, Run
 from sensorium.training import pictures
 from sensorium.training.export import export
-from sensorium.training.loop import World, fit
+from sensorium.training.loop import World, choose_device, fit
 from sensorium.training.nets import TorchNets
 from sensorium.training.plan import Plan
 from sensorium.version import __version__
@@ -162,6 +162,7 @@ def train(
             print(message, file=sys.stderr, flush=True)
 
     recipe = recipe_of(task)
+    choose_device(device)
     run = Run(out)
     if run.exists and not resume:
         raise InputError(f"{out}: holds a run already; go on with it by --resume, or give another --out")

@@ -1,0 +1,53 @@
+"""How the tests try each task: one entry for a task, with tiny real data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sensorium
+from sensorium import tasks
+from tests import tiny
+
+
+@dataclass(frozen=True)
+class Case:
+    """How to try one task: its data, what makes training short, and what it must at least reach."""
+
+    data: Callable[[Path], Path]
+    parameters: dict[str, Any] = field(default_factory=dict)
+    reaches: dict[str, float] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+CASES = {
+    "image-classification": Case(tiny.image_folder, {"epochs": 6, "image_size": 32}, {"accuracy": 0.8}),
+    "image-generation": Case(tiny.image_folder, {"epochs": 2, "width": 16}, {}, {"steps": 2}),
+    "object-detection": Case(tiny.coco, {"epochs": 3, "image_size": 96, "width": 16}),
+    "object-tracking": Case(tiny.mot, {"epochs": 2, "image_size": 96, "width": 16}),
+    "text-classification": Case(lambda root: tiny.topics(root / "topics.tsv"), {"epochs": 6}, {"accuracy": 0.8}),
+    "translation": Case(
+        tiny.number_words, {"epochs": 2, "width": 32, "hidden": 64, "vocabulary": 200, "encoder_layers": 1,
+                            "decoder_layers": 1}, {}, {"num_beams": 2, "max_new_tokens": 12},
+    ),
+    "automatic-speech-recognition": Case(tiny.tones, {"epochs": 2}),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trained:
+    name: str
+    case: Case
+    data: Path
+    run: Path
+    record: dict[str, Any]
+
+    def examples(self, count: int = 3) -> list[Any]:
+        """Sources that the model has not learned from."""
+        kind = tasks.find(self.name)
+        found = sensorium.open_data(self.data, task=self.name)
+        held = set(json.loads((self.run / "splits.json").read_text())["val"])
+        return [e.fields.get(kind.source) for e in found.examples if e.id in held][:count]

@@ -1,0 +1,144 @@
+"""Bad input to every verb: one clear line, the exit status that says whose fault it is, and nothing half-written."""
+
+from __future__ import annotations
+
+import re
+import wave
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sensorium.cli import main
+from tests import tiny
+from tests.cases import Trained
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    """A folder of files that are all wrong in their own way."""
+    (tmp_path / "empty-folder").mkdir()
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "text.png").write_text("this is no picture")
+    good = tmp_path / "good.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)).save(good)
+    (tmp_path / "cut.png").write_bytes(good.read_bytes()[:200])
+    Image.new("L", (1, 1)).save(tmp_path / "one.png")
+    (tmp_path / "latin.tsv").write_bytes("text\tlabel\ncaf\xe9 ol\xe9\ta\nna\xefve\tb\n".encode("latin-1") * 20)
+    (tmp_path / "binary.csv").write_bytes(bytes(range(256)) * 20)
+    (tmp_path / "unlabelled.tsv").write_text("text\nfirst\nsecond\n")
+    (tmp_path / "one-class.tsv").write_text("text\tlabel\n" + "".join(f"text number {i}\ta\n" for i in range(40)))
+    with wave.open(str(tmp_path / "silent.wav"), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(b"")
+    (tmp_path / "broken-coco").mkdir()
+    (tmp_path / "broken-coco" / "instances.json").write_text('{"images": [{"id": 1, "file_name": "a.png"')
+    (tmp_path / "not-a-model" / "onnx").mkdir(parents=True)
+    (tmp_path / "broken-model" / "onnx").mkdir(parents=True)
+    (tmp_path / "broken-model" / "onnx" / "model.onnx").write_bytes(b"\x08\x07 no network")
+    (tmp_path / "broken-model" / "config.json").write_text('{"architectures": ["BertForSequenceClassification"]}')
+    tiny.image_folder(tmp_path / "photos", count=30)
+    return tmp_path
+
+
+CALLS = {
+    "no verb of that name": ("learn x", 2),
+    "train: no such task": ("train image-classifcation {bad}/photos --out {bad}/out", 2),
+    "train: no data": ("train image-classification {bad}/nowhere --out {bad}/out", 2),
+    "train: empty folder": ("train image-classification {bad}/empty-folder --out {bad}/out", 2),
+    "train: data of another task": ("train object-detection {bad}/photos --out {bad}/out", 2),
+    "train: text for pictures": ("train image-classification {bad}/one-class.tsv --out {bad}/out", 2),
+    "train: no labels": ("train text-classification {bad}/unlabelled.tsv --out {bad}/out", 2),
+    "train: broken annotations": ("train object-detection {bad}/broken-coco --out {bad}/out", 2),
+    "train: not text": ("train text-classification {bad}/binary.csv --out {bad}/out", 2),
+    "train: no such parameter": ("train image-classification {bad}/photos --out {bad}/out --set colour=red", 2),
+    "train: wrong kind of value": ("train image-classification {bad}/photos --out {bad}/out --set batch_size=many", 2),
+    "train: bad duration": ("train image-classification {bad}/photos --out {bad}/out --budget soon", 2),
+    "train: no such device": ("train image-classification {bad}/photos --out {bad}/out --device tpu", 2),
+    "train: no such base": ("train image-classification {bad}/photos --out {bad}/out --base {bad}/nowhere", 2),
+    "train: missing argument": ("train image-classification", 2),
+    "evaluate: no model": ("evaluate {bad}/nowhere {bad}/photos", 2),
+    "evaluate: not a model": ("evaluate {bad}/photos {bad}/photos", 2),
+    "evaluate: wrong task's data": ("evaluate {text} {bad}/photos", 2),
+    "evaluate: no such split": ("evaluate {text} {data} --split other", 2),
+    "evaluate: no such metric": ("evaluate {text} {data} --min beauty=1", 2),
+    "evaluate: below what is demanded": ("evaluate {text} {data} --min accuracy=1.01", 1),
+    "evaluate: no such precision here": ("evaluate {text} {data} --precision fp16", 3),
+    "predict: no such file": ("predict {image} {bad}/nowhere.png", 2),
+    "predict: empty file": ("predict {image} {bad}/empty.png", 2),
+    "predict: not a picture": ("predict {image} {bad}/text.png", 2),
+    "predict: cut short": ("predict {image} {bad}/cut.png", 2),
+    "predict: empty folder": ("predict {image} {bad}/empty-folder", 2),
+    "predict: a sound for a picture": ("predict {image} {bad}/silent.wav", 2),
+    "predict: no such option": ("predict {image} {bad}/good.png --beams 3", 2),
+    "predict: empty model folder": ("predict {bad}/not-a-model x", 2),
+    "predict: broken network": ("predict {bad}/broken-model x", 2),
+    "verify: no model": ("verify {bad}/nowhere", 2),
+    "verify: nothing recorded": ("verify {bad}/broken-model", 1),
+    "compare: different tasks": ("compare {text} {image} {data}", 2),
+    "compare: no model": ("compare {text} {bad}/nowhere {data}", 2),
+    "inspect: nothing there": ("inspect {bad}/nowhere", 2),
+    "inspect: nothing known": ("inspect {bad}/binary.csv", 2),
+    "inspect: broken network": ("inspect {bad}/broken-model/onnx/model.onnx", 2),
+    "export: no such format": ("export {text} --to int3", 2),
+    "export: no model": ("export {bad}/nowhere --to int8", 2),
+    "serve: no model": ("serve {bad}/nowhere", 2),
+    "data check: nothing there": ("data check {bad}/nowhere", 2),
+    "data check: empty": ("data check {bad}/empty-folder", 2),
+    "data split: nowhere to write": ("data split {bad}/photos --out {bad}/good.png/splits.json", 2),
+    "data convert: no such format": ("data convert {bad}/photos --to parchment --out {bad}/out", 2),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_one_line_and_nothing_written(
+    name: str, bad: Path, models: Callable[[str], Trained], capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, status = CALLS[name]
+    places = {"bad": str(bad), "text": "", "image": "", "data": ""}
+    if "{text}" in text or "{data}" in text:
+        trained = models("text-classification")
+        places |= {"text": str(trained.run), "data": str(trained.data)}
+    if "{image}" in text:
+        places["image"] = str(models("image-classification").run)
+    before = sorted(p for p in bad.rglob("*"))
+    capsys.readouterr()
+    assert main([word.format(**places) for word in text.split()]) == status
+    found = capsys.readouterr()
+    said = [line for line in found.err.splitlines() if line.startswith("sensorium: ")]
+    assert "Traceback" not in found.err
+    if name != "verify: nothing recorded":
+        assert len(said) == 1, found.err
+        assert 20 < len(said[0]) < 600
+        assert not re.search(r"0x[0-9a-f]{6,}", said[0])
+    left = [p for p in bad.rglob("*") if p not in before and p.name != ".lock"]
+    assert not [p for p in left if p.is_file() or p.name != "out"], left
+
+
+def test_a_single_pixel_is_answered(bad: Path, models: Callable[[str], Trained]) -> None:
+    assert main(["predict", str(models("image-classification").run), str(bad / "one.png")]) == 0
+
+
+def test_bad_ones_among_good_ones(
+    bad: Path, models: Callable[[str], Trained], capsys: pytest.CaptureFixture[str]
+) -> None:
+    import json
+
+    run = str(models("image-classification").run)
+    files = [str(bad / n) for n in ("good.png", "cut.png", "one.png", "empty.png")]
+    capsys.readouterr()
+    assert main(["predict", run, *files, "--json"]) == 2
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["source"] for line in lines] == files
+    assert ["result" in line for line in lines] == [True, False, True, False]
+
+
+def test_training_names_the_bad_examples(bad: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (bad / "photos" / "digit 0" / "cut.png").write_bytes((bad / "cut.png").read_bytes())
+    arguments = ["train", "image-classification", str(bad / "photos"), "--out", str(bad / "out"), "--epochs", "1"]
+    assert main(arguments) == 2
+    assert "cut.png" in capsys.readouterr().err
+    assert main([*arguments, "--skip-bad", "--set", "image_size=32"]) == 0
+    assert "left out" in capsys.readouterr().err
