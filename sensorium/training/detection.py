@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,6 +30,8 @@ from sensorium.training.plan import Part, Plan
 
 SMALL = 18  # pixels that an object of the class with the smallest ones should measure
 OUTPUTS = ["logits", "pred_boxes"]  # of any detector
+OWN = "detector"  # what a plan calls our own network
+WEIGHTS = "weights.safetensors"  # of one, in its folder
 LEAST, MOST = 224, 640  # pixels of the longer side
 
 
@@ -109,9 +113,15 @@ def plan(task: type[Any], examples: Sequence[Example], base: Path | None, **opti
         epochs = min(300, max(10, round((25_000 if base is None else 5_000) / len(examples))))
     if base is None:
         size = image_size(examples, longest)
-        network = {"name": "detector", "classes": len(labels), "size": list(size), "width": width}
+        network = {"name": OWN, "classes": len(labels), "size": list(size), "width": width}
         ready = task(labels, preprocessor(size), "yolos", {"architectures": ["YolosForObjectDetection"]})
         rate, decay, average = rate or 2e-3, 0.05, 0.998
+    elif (base / WEIGHTS).is_file():
+        _, pictures = base_config(base)
+        size = image_size(examples, longest or max(pictures["size"].values()))
+        network = {"name": OWN, "classes": len(labels), "size": list(size), "width": width_of(base)}
+        ready = task(labels, preprocessor(size), "yolos", {"architectures": ["YolosForObjectDetection"]})
+        rate, decay, average = rate or 1e-3, 0.05, 0.998
     else:
         config, pictures = base_config(base)
         given = pictures.get("size")
@@ -133,7 +143,7 @@ def plan(task: type[Any], examples: Sequence[Example], base: Path | None, **opti
         learning_rate=rate,
         weight_decay=decay,
         average=average,
-        clip=10.0 if base is None else 0.1,
+        clip=10.0 if network["name"] == OWN else 0.1,
         channels_last=True,
         parameters={"image_size": list(size), **options},
     )
@@ -308,21 +318,31 @@ def teach(raw: Raw, boxes: Tensor, classes: Tensor, owners: Tensor) -> dict[str,
 
 def build(plan: Plan) -> nn.Module:
     """The network that the plan describes."""
-    if plan.base is None:
+    if plan.network["name"] == OWN:
         options = {k: v for k, v in plan.network.items() if k != "name"}
-        return Detector(**{**options, "size": tuple(options["size"])})
+        own = Detector(**{**options, "size": tuple(options["size"])})
+        if plan.base is not None:
+            there, fresh = load_file(plan.base / WEIGHTS), own.state_dict()
+            # What knows the classes by number starts anew where their number is another.
+            own.load_state_dict(
+                {k: there[k] if k in there and there[k].shape == v.shape else v for k, v in fresh.items()}
+            )
+        return own
     transformers = need("transformers", "train")
     os.environ["TRANSFORMERS_DISABLE_TORCH_CHECK"] = "1"  # its checks of values cannot be written as ONNX
     labels = plan.task.labels
-    network: nn.Module = transformers.AutoModelForObjectDetection.from_pretrained(
-        plan.base,
-        id2label=dict(enumerate(labels)),
-        label2id={label: k for k, label in enumerate(labels)},
-        ignore_mismatched_sizes=True,
-        local_files_only=True,
-        trust_remote_code=False,
-        use_safetensors=True,
-    )
+    try:
+        network: nn.Module = transformers.AutoModelForObjectDetection.from_pretrained(
+            plan.base,
+            id2label=dict(enumerate(labels)),
+            label2id={label: k for k, label in enumerate(labels)},
+            ignore_mismatched_sizes=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(f"{plan.base}: not a detector to start from: {str(error).splitlines()[0][:200]}") from None
     return network
 
 
@@ -397,6 +417,19 @@ def sample(plan: Plan, network: nn.Module) -> dict[str, Part]:
     pixels = F.interpolate(coarse, size=(height, width), mode="bilinear")
     module = network if isinstance(network, Detector) else Answer(network)
     return {"model": Part(module, {"pixel_values": pixels}, OUTPUTS, {"pixel_values": {0: "batch"}})}
+
+
+def width_of(base: Path) -> int:
+    """The width of our own network whose weights are in this folder.
+
+    Raises:
+        InputError: they are not those of a detector.
+    """
+    try:
+        with safe_open(base / WEIGHTS, "pt") as file:
+            return int(file.get_slice("stem.0.weight").get_shape()[0])
+    except SafetensorError as error:
+        raise InputError(f"{base / WEIGHTS}: not the weights of a detector of ours: {error}") from None
 
 
 def base_config(base: Path) -> tuple[dict[str, Any], dict[str, Any]]:

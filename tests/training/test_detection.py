@@ -243,6 +243,32 @@ def test_from_a_base(kind, examples, tmp_path):
     assert boxes.shape[2] == 4
 
 
+def test_from_a_folder_of_ours(examples, tmp_path):
+    from safetensors.torch import save_file
+
+    before = recipe.build(recipe.plan(examples, None, image_size=96, width=8))
+    save_file(before.state_dict(), tmp_path / "weights.safetensors")
+    for name, content in recipe.plan(examples, None, image_size=96).task.files().items():
+        (tmp_path / name).write_text(dump_json(content))
+    fewer = [Example(e.id, {**e.fields, "objects": e.fields["objects"][:1]}, e.where) for e in examples[:1]]
+    plan = recipe.plan(fewer, tmp_path)
+    assert plan.network == {"name": "detector", "classes": 1, "size": [64, 96], "width": 8}
+    after = recipe.build(plan)
+    assert torch.equal(after.stem[0].weight, before.stem[0].weight)
+    assert after.one[0].out.weight.shape[0] == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"\x08\0\0\0\0\0\0\0{}      "])
+def test_a_base_that_is_none(content, examples, tmp_path):
+    with pytest.raises(InputError, match=r"config\.json"):
+        recipe.plan(examples, tmp_path)
+    for name, own in recipe.plan(examples, None, image_size=96).task.files().items():
+        (tmp_path / name).write_text(dump_json(own))
+    (tmp_path / "weights.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match="not the weights"):
+        recipe.plan(examples, tmp_path)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["own", "yolos", "rt_detr_v2", "d_fine"])

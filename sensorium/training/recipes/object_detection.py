@@ -1,4 +1,4 @@
-"""Training of detectors: ours from scratch, or a D-FINE, RT-DETR, DETR or YOLOS of transformers."""
+"""Training of detectors: ours, from scratch or from a folder of ours, or a D-FINE, RT-DETR or YOLOS of transformers."""
 
 from __future__ import annotations
 
