@@ -198,8 +198,6 @@ def train(
         )
 
     plan = make_plan(recipe, usable["train"], Path(base) if base else None, epochs, dict(parameters or {}))
-    if world.leader:
-        run.lock()
     bad = find_bad(plan.task, usable["train"] + usable["val"])
     if bad:
         if not skip_bad:
@@ -231,6 +229,7 @@ def train(
         "state": "training",
     }
     if world.leader:
+        run.lock()
         run.write(record)
         write_atomic(run.path / SPLITS, dump_json(chosen))
     try:
