@@ -36,10 +36,11 @@ class Translation:
 
 @dataclass
 class Task:
-    """Reads the first text of a `translation` pair, answers the second.
+    """Reads one text of a `translation` pair, answers the other.
 
     Attributes:
-        config: `config.json`; its `bleu_tokenizer` says how BLEU finds words: `none` in text whose tokens are
+        config: `config.json`; its `source_language` and `target_language` are keys of a pair (without them, the
+            first is the source). Its `bleu_tokenizer` says how BLEU finds words: `none` in text whose tokens are
             spaced already, `13a` in European languages, `char` where words have no spaces.
         tokenizer_json: the text of `tokenizer.json`, for both languages.
         generation: `generation_config.json`: the defaults of the options of `predict`, and more.
@@ -99,13 +100,27 @@ class Task:
         value = self.generation.get(name)
         return self.config.get(name) if value is None else value
 
+    def pair(self, translation: Mapping[str, Any]) -> tuple[str, str]:
+        """Source and target text of a field `translation`.
+
+        Raises:
+            InputError: a language is missing, or what it has is no text.
+        """
+        keys = [str(key) for key in translation]
+        source = self.config.get("source_language") or "".join(keys[:1])
+        target = self.config.get("target_language") or "".join(keys[1:2])
+        for language in (source, target):
+            if not isinstance(translation.get(language), str):
+                raise InputError(f"a translation has a text for '{language}'; this has {', '.join(keys)}")
+        return text.load(translation[source]), text.load(translation[target])
+
     def open(self, source: Any) -> str:
-        """The text to translate: of a pair the first.
+        """The text to translate: of a pair the one in the source language.
 
         Raises:
             InputError: no text.
         """
-        return text.load(pair(source)[0] if isinstance(source, Mapping) else source)
+        return text.load(self.pair(source)[0] if isinstance(source, Mapping) else source)
 
     def prepare(self, source: str) -> Arrays:
         """Tokens: `input_ids` and `attention_mask`, (time,) int64."""
@@ -164,7 +179,7 @@ class Task:
 
     def tally(self, prediction: Translation, truth: Any, nets: Nets) -> Tally:
         """Statistics of BLEU and chrF; the quality is this text's own chrF, 0..1."""
-        wanted = pair(truth)[1] if isinstance(truth, Mapping) else text.load(truth)
+        wanted = self.pair(truth)[1] if isinstance(truth, Mapping) else text.load(truth)
         characters = metrics.chrf_stats(prediction.translation_text, wanted)
         words = metrics.bleu_stats(prediction.translation_text, wanted, self.scoring)
         return Tally(metrics.chrf(characters) / 100, np.concatenate([words, characters]))
@@ -178,7 +193,7 @@ class Task:
     def baseline(self, sources: Sequence[Any], truths: Sequence[Any]) -> Callable[[Any], Translation]:
         """The known translation of the most similar known source."""
         index = CharacterIndex([self.open(source) for source in sources])
-        known = [pair(truth)[1] if isinstance(truth, Mapping) else text.load(truth) for truth in truths]
+        known = [self.pair(truth)[1] if isinstance(truth, Mapping) else text.load(truth) for truth in truths]
         return lambda source: Translation(known[index.nearest(self.open(source))])
 
     def draw(self, source: Any, result: Translation) -> Image.Image:
@@ -189,18 +204,6 @@ class Task:
         image = Image.new("RGB", (int(box[2]) + 20, int(box[3]) + 20), "white")
         ImageDraw.Draw(image).multiline_text((10, 10), words, "black", font)
         return image
-
-
-def pair(translation: Mapping[str, Any]) -> tuple[str, str]:
-    """Source and target text of a field `translation`, whose keys are in this order.
-
-    Raises:
-        InputError: there are not two texts.
-    """
-    texts = list(translation.values())
-    if len(texts) != 2 or not all(isinstance(t, str) for t in texts):
-        raise InputError(f"a translation has two texts, not {list(translation)}")
-    return text.load(texts[0]), text.load(texts[1])
 
 
 def pad(rows: Sequence[Sequence[int]], value: int) -> Arrays:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sensorium.data import Example
 from sensorium.errors import InputError
-from sensorium.tasks.translation import Task, pad, pair, scoring_tokenizer
+from sensorium.tasks.translation import Task, pad, scoring_tokenizer
 from sensorium.training.networks.encoder_decoder import Borrowed, Decoder, Encoder, EncoderDecoder
 from sensorium.training.plan import Part, Plan
 
@@ -52,6 +52,8 @@ def plan(
     examples: list[Example],
     base: Path | None,
     *,
+    source: str = "",
+    target: str = "",
     vocabulary: int = 8000,
     width: int = 256,
     heads: int = 4,
@@ -71,6 +73,8 @@ def plan(
     Args:
         base: a folder of a Marian, BART or T5 network that is trained further; then the tokenizer and the sizes
             of the network are its own.
+        source: the language to translate from, as the data names it; by default the first of a pair.
+        target: the language to translate to; by default the other.
         vocabulary: tokens of the tokenizer that is learned.
         width: of the network; `heads` of its attention, `hidden` units of its feed-forward layers.
         smoothing: of the labels.
@@ -80,11 +84,17 @@ def plan(
     """
     if not examples:
         raise InputError("translation: there are no sentence pairs to learn from")
-    sources, targets = map(list, zip(*(pair(e.fields["translation"]) for e in examples)))
+    languages = choose_languages(examples[0], source, target)
+    sources, targets = ([e.fields["translation"].get(language, "") for e in examples] for language in languages)
+    data = {
+        "source_language": languages[0],
+        "target_language": languages[1],
+        "bleu_tokenizer": scoring_tokenizer(targets),
+    }
     parameters = {"smoothing": smoothing, "max_tokens": max_tokens, "batch_tokens": batch_tokens}
     if base is not None:
         return Plan(
-            task=borrowed_task(base, scoring_tokenizer(targets)),
+            task=borrowed_task(base, data),
             network={"base": base.name, "dropout": dropout},
             base=base,
             epochs=epochs if epochs is not None else 3,
@@ -113,7 +123,7 @@ def plan(
         "is_encoder_decoder": True,
         **shape,
         **ends,
-        "bleu_tokenizer": scoring_tokenizer(targets),
+        **data,
     }
     tokenizer_config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -137,8 +147,25 @@ def plan(
     )  # fmt: skip
 
 
-def borrowed_task(base: Path, scoring: str) -> Task:
-    """The task of a Hugging Face folder, with its own tokenizer.
+def choose_languages(example: Example, source: str, target: str) -> tuple[str, str]:
+    """The languages to translate from and to, where the wish for one may be empty.
+
+    Raises:
+        InputError: the data has no such languages.
+    """
+    known = list(example.fields["translation"])
+    others = [language for language in known if language not in (source, target)]
+    source = source or next((x for x in others if x != target), "")
+    target = target or next((x for x in others if x != source), "")
+    if source not in known or target not in known or source == target:
+        raise InputError(
+            f"{example.where}: to translate from '{source}' to '{target}' needs both; this has {', '.join(known)}"
+        )
+    return source, target
+
+
+def borrowed_task(base: Path, data: dict[str, Any]) -> Task:
+    """The task of a Hugging Face folder, with its own tokenizer, and what `config.json` is to say of the data.
 
     Raises:
         InputError: it is no folder of an encoder-decoder, or its tokenizer cannot be written as tokenizer.json.
@@ -149,7 +176,7 @@ def borrowed_task(base: Path, scoring: str) -> Task:
             files[name] = json.loads((base / name).read_text("utf-8"))
     if not files.get("config.json", {}).get("is_encoder_decoder"):
         raise InputError(f"{base}: config.json is not that of an encoder-decoder (Marian, BART, T5 ...)")
-    files["config.json"] |= {"bleu_tokenizer": scoring}
+    files["config.json"] |= data
     if (base / "tokenizer.json").is_file():
         files["tokenizer.json"] = (base / "tokenizer.json").read_text("utf-8")
     else:
@@ -180,7 +207,9 @@ def batches(plan: Plan, examples: list[Example], rng: np.random.Generator) -> li
 
     Lengths are those of the texts in characters and words: near enough to those in tokens, and quick to get.
     """
-    lengths = np.array([[len(t) / 6 + t.count(" ") / 2 + 2 for t in pair(e.fields["translation"])] for e in examples])
+    lengths = np.array(
+        [[len(t) / 6 + t.count(" ") / 2 + 2 for t in plan.task.pair(e.fields["translation"])] for e in examples]
+    )
     # Sorted by target and then by source, with noise so that batches differ from epoch to epoch.
     noisy = np.round(lengths * rng.uniform(0.95, 1.05, lengths.shape))
     order = np.lexsort((rng.random(len(examples)), noisy[:, 0], noisy[:, 1]))
@@ -202,7 +231,7 @@ def batches(plan: Plan, examples: list[Example], rng: np.random.Generator) -> li
 def batch(plan: Plan, examples: list[Example], rng: np.random.Generator | None) -> dict[str, np.ndarray]:
     """Source tokens with mask, target tokens shifted by one (`decoder_input_ids`), and the targets (`labels`)."""
     task, limit = plan.task, plan.parameters["max_tokens"]
-    texts = [pair(e.fields["translation"]) for e in examples]
+    texts = [task.pair(e.fields["translation"]) for e in examples]
     sources = [task.prepare(source)["input_ids"][:limit] for source, _ in texts]
     targets = pad([task.target_tokens(target)[:limit] for _, target in texts], task.setting("pad_token_id"))
     labels = targets["input_ids"]
