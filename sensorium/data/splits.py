@@ -107,15 +107,6 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(repr(n) for n in names[:3]) + (" ..." if len(names) > 3 else "")
 
 
-def stratum(example: Example, rare_first: Mapping[str, int]) -> str:
-    """What to balance an example by: its label, or the rarest class in it; "" where it has none."""
-    label = example.fields.get("label")
-    if isinstance(label, str):
-        return label
-    classes = classes_of(example)
-    return min(classes, key=lambda c: (rare_first.get(c, 0), c)) if classes else ""
-
-
 def classes_of(example: Example) -> list[str]:
     """The classes of an example, each once, sorted: its label, its labels, or those of its objects."""
     fields = example.fields
@@ -161,18 +152,16 @@ def hold_out(
     if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
         raise InputError(f"the shares val={val} and test={test} leave nothing to train on")
     lists: dict[str, list[str]] = {split: [] for split in SPLITS}
-    pool: list[tuple[str, str | None, str]] = []  # id, group, stratum
-    known = {e.split for e in examples} - {None}
-    counts: Counter[str] = Counter()
-    if label is None:
-        for example in examples:
-            counts.update(classes_of(example))
-    for example in examples:
-        if known and (example.split is None or example.split != "train" or "val" in known):
-            if example.split is not None:
-                lists[example.split].append(example.id)
-            continue
-        pool.append((example.id, example.group, label(example) if label else stratum(example, counts)))
+    rows = [(e.id, e.group, e.split, (label(e),) if label else classes_of(e)) for e in examples]  # read once
+    known = {split for _, _, split, _ in rows} - {None}
+    counts = Counter(c for _, _, _, classes in rows for c in classes)
+    pool: list[tuple[str, str | None, str]] = []  # id, group, what to balance by
+    for name, group, split, classes in rows:
+        if known and (split != "train" or "val" in known):
+            if split is not None:
+                lists[split].append(name)
+        else:
+            pool.append((name, group, min(classes, key=lambda c: (counts[c], c)) if classes else ""))
     if pool:
         if len(pool) < 2:
             raise InputError("one example cannot be divided into training and validation: add data")

@@ -72,7 +72,7 @@ def _classes(source: Source) -> tuple[dict[int, str], dict[str, Any]]:
     if extension(name) not in (".yaml", ".yml"):
         lines = [line.strip() for line in source.text(name).splitlines()]
         return dict(enumerate(line for line in lines if line)), {}
-    yaml = need("yaml", "formats")
+    yaml = need("yaml", "all")
     try:
         document = yaml.safe_load(source.text(name, MAX_YAML))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
