@@ -300,5 +300,5 @@ class Logits(nn.Module):
 
 def sample(plan: Plan, network: nn.Module) -> dict[str, Part]:
     width, height = image.geometry(plan.task.preprocessor, 512, 512).size
-    inputs = {"pixel_values": torch.zeros(2, 3, height, width)}
+    inputs = {"pixel_values": torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(0))}
     return {"model": Part(Logits(network), inputs, ["logits"], {"pixel_values": {0: "batch"}})}
