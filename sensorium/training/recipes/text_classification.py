@@ -91,7 +91,7 @@ def plan(
     return Plan(
         task,
         network,
-        epochs=_epochs(len(examples), 24),
+        epochs=_epochs(len(examples), 10),
         batch_size=32,
         learning_rate=20.0,
         weight_decay=0.0,
@@ -103,8 +103,8 @@ def plan(
 
 
 def _epochs(examples: int, most: int) -> int:
-    """Fewer passes over larger data: about 150 000 examples are seen in all."""
-    return int(np.clip(150_000 / max(1, examples), 3, most))
+    """Fewer passes over larger data: about 100 000 examples are seen in all."""
+    return int(np.clip(100_000 / max(1, examples), 3, most))
 
 
 def _plan_from(

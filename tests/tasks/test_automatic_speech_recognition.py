@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from transformers import ParakeetCTCConfig, ParakeetForCTC, Wav2Vec2CTCTokenizer
+
+from sensorium.errors import InputError
+from sensorium.media.audio import Audio
+from sensorium.tasks import options, to_json
+from sensorium.tasks.automatic_speech_recognition import MAX_SECONDS, Chunk, Task, Transcript, ctc_tokenizer
+
+VOCABULARY = {"<pad>": 0, "<unk>": 1, "|": 2, "a": 3, "b": 4, "C": 5}
+RAW = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "sampling_rate": 16000}
+LAYERS = {"conv_kernel": [10, 3], "conv_stride": [5, 2]}
+
+
+def task(**settings):
+    found = {"pad_token": "<pad>", "word_delimiter_token": "|", "unk_token": "<unk>", **settings}
+    return Task({"model_type": "wav2vec2", "pad_token_id": 0, **LAYERS}, RAW, found, VOCABULARY)
+
+
+def said(t, labels, seconds=1.0, **options):
+    sound = Audio(np.zeros(int(16000 * seconds), np.float32), 16000)
+    logits = np.eye(len(VOCABULARY), dtype=np.float32)[labels]
+    return t.decode({"logits": logits}, sound, **options)
+
+
+def test_round_trip():
+    assert Task.load(task().files()) == task()
+    with pytest.raises(InputError, match=r"preprocessor_config\.json is missing"):
+        Task.load({"config.json": {}})
+    with pytest.raises(InputError, match=r"vocab\.json"):
+        Task.load({"config.json": {}, "preprocessor_config.json": RAW})
+    assert [o.name for o in options(Task)] == ["return_timestamps"]
+
+
+@pytest.mark.parametrize("lower", [False, True])
+def test_decoding_is_that_of_transformers(tmp_path, lower):
+    (tmp_path / "vocab.json").write_text(json.dumps(VOCABULARY))
+    tokenizer = Wav2Vec2CTCTokenizer(str(tmp_path / "vocab.json"), do_lower_case=lower, bos_token=None, eos_token=None)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        labels = rng.integers(0, 6, rng.integers(1, 30)).repeat(rng.integers(1, 4))
+        expected = tokenizer.decode(labels.tolist(), output_word_offsets=True)
+        found = said(task(do_lower_case=lower), labels, return_timestamps=True)
+        assert found.text == expected.text
+        times = [
+            (round(int(w["start_offset"]) * 10 / 16000, 2), round(int(w["end_offset"]) * 10 / 16000, 2))
+            for w in expected.word_offsets
+        ]
+        assert [c.timestamp for c in found.chunks] == times
+        if not lower:
+            assert [c.text for c in found.chunks] == [w["word"] for w in expected.word_offsets]
+
+
+def test_a_tokenizer_file_instead_of_a_vocabulary():
+    t = Task(task().config, RAW, {"pad_token": "<pad>"}, {}, ctc_tokenizer(VOCABULARY, "<pad>", "|"))
+    assert said(t, [0, 3, 3, 0, 4, 2, 2, 5]).text == "ab C"
+    assert Task.load(t.files()) == t
+
+
+def test_json_is_that_of_hugging_face():
+    found = to_json(said(task(), [3] * 10 + [2] * 10 + [4] * 10, return_timestamps=True))
+    assert found == {
+        "text": "a b",
+        "chunks": [{"text": "a", "timestamp": [0.0, 0.01]}, {"text": "b", "timestamp": [0.01, 0.02]}],
+    }
+
+
+def test_answers_beyond_the_sound_do_not_count():
+    t = task()
+    assert t.frames(16000) == 1599
+    assert said(t, [3] * 100 + [4] * 100, seconds=0.06).text == "a"
+
+
+def test_frames_are_those_of_transformers():
+    config = ParakeetCTCConfig(encoder_config={"subsampling_factor": 4, "num_hidden_layers": 1, "hidden_size": 16})
+    import torch
+
+    network = ParakeetForCTC(config)
+    t = Task({"encoder_config": {"subsampling_factor": 4}}, {}, {}, VOCABULARY)
+    for length in (1, 2, 3, 8, 9, 101):
+        assert t.frames(length) == int(network._get_subsampling_output_length(torch.tensor([length])))
+
+
+def test_limits():
+    t = task()
+    with pytest.raises(InputError, match="no samples"):
+        t.open((np.zeros(0), 16000))
+    with pytest.raises(InputError, match="at most"):
+        t.open((np.zeros(100 * (MAX_SECONDS + 1), np.float32), 100))
+    with pytest.raises(InputError, match="too short"):
+        t.prepare(Audio(np.zeros(8, np.float32), 16000))
+    assert t.open((np.zeros(8000, np.float32), 8000)).rate == 16000
+
+
+def test_score_baseline_and_picture():
+    t = task()
+    naive = t.baseline([], ["b", "a b", "a b"])
+    tallies = [t.tally(naive(None), truth, {}) for truth in ("a b", "c", "")]
+    assert tallies[0].quality == 1
+    assert tallies[0].quality > tallies[1].quality
+    assert t.score(tallies) == {"wer": pytest.approx(4 / 3), "cer": pytest.approx(6 / 4)}
+    sound = Audio(np.zeros(16000, np.float32), 16000)
+    assert t.draw(sound, Transcript("a b", [Chunk("a", (0, 1))])).mode == "RGB"
+
+
+def test_sounds_normalised_over_time_are_not_filled_up():
+    assert "input_values" in task().padding
+    t = task()
+    grouped = Task({**t.config, "feat_extract_norm": "group"}, RAW, t.tokenizer_config, VOCABULARY)
+    assert grouped.padding == {}
