@@ -31,7 +31,6 @@ _MAGIC = (
     ("Ogg", re.compile(rb"OggS")),
     ("FLV", re.compile(rb"FLV\x01")),
 )
-SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".ogv", ".flv"})
 
 
 @dataclass(frozen=True)
