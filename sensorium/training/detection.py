@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -51,7 +52,7 @@ def labels_of(examples: Sequence[Example]) -> list[str]:
 
 
 def image_size(examples: Sequence[Example], longest: int | None = None) -> tuple[int, int]:
-    """(height, width) for the network: the shape most pictures have, as small as the objects allow.
+    """(height, width) for the network: the mean shape of the pictures, as small as the objects allow.
 
     The smallest quarter of the objects of no class should come out with less than `SMALL` pixels, the root of width
     times height; classes with less than a hundredth of the objects are left out of account. Pictures are enlarged only
@@ -62,7 +63,7 @@ def image_size(examples: Sequence[Example], longest: int | None = None) -> tuple
     """
     sample = examples[:: max(1, len(examples) // 500)]
     sizes = np.array([images.size(e.fields["image"]) for e in sample], float)
-    ratio = float(np.median(sizes[:, 0] / sizes[:, 1]))
+    ratio = float(np.exp(np.log(sizes[:, 0] / sizes[:, 1]).mean()))  # between upright and lying ones: nearly square
     if longest is None:
         extents: dict[str, list[float]] = {}
         for example in examples:
@@ -197,14 +198,15 @@ def augmented(
     if rng.random() < options["mosaic"]:
         four = [index, *rng.integers(0, len(examples), 3)]
         parts = [resized(examples[i], size, number) for i in four]
-        picture, boxes, kept = augment.mosaic([p[0] for p in parts], [p[1] for p in parts], rng, size=size)
-        classes = np.concatenate([p[2][k] for p, k in zip(parts, kept)])
+        picture, boxes, classes = collage(parts, size, rng)
     else:
         picture, boxes, classes = resized(examples[index], size, number)
-        picture, moved, kept_here = augment.affine(
-            picture, boxes, rng, scale=options["zoom"], ratio=(0.8, 1.25), translate=0.2
-        )
-        boxes, classes = moved, classes[kept_here]
+    enlarged = picture.shape[1] / size[0]  # a collage is not to be fitted into the size, but a part of it shown
+    zoom = (options["zoom"][0] * enlarged, options["zoom"][1] * enlarged)
+    picture, boxes, kept = augment.affine(
+        picture, boxes, rng, size=size, scale=zoom, ratio=(0.8, 1.25), translate=0.25 * enlarged
+    )
+    classes = classes[kept]
     if rng.random() < options["flip"]:
         picture, boxes = augment.flip(picture, boxes)
     if rng.random() < options["flip_vertical"]:
@@ -214,6 +216,21 @@ def augmented(
         picture, rng, brightness=0.3 * colour, contrast=0.3 * colour, saturation=0.5 * colour, hue=0.03 * colour
     )
     return picture, boxes, classes
+
+
+def collage(parts: Sequence[Drawn], size: tuple[int, int], rng: np.random.Generator) -> Drawn:
+    """Four pictures of this (width, height), meeting at a random point of a sheet twice as wide and high."""
+    width, height = size
+    x, y = (int(rng.uniform(0.5, 1.5) * side) for side in size)
+    sheet = Image.new("RGB", (2 * width, 2 * height), augment.GREY)
+    boxes, classes = [], []
+    for k, (picture, own, kinds) in enumerate(parts):
+        corner = (x - width if k % 2 == 0 else x, y - height if k < 2 else y)
+        sheet.paste(Image.fromarray(picture), corner)  # what lies beyond the sheet is cut off
+        inside, kept = augment.clip(own + np.array(corner * 2), 2 * width, 2 * height)
+        boxes.append(inside)
+        classes.append(kinds[kept])
+    return np.asarray(sheet), np.concatenate(boxes), np.concatenate(classes)
 
 
 def upside_down(picture: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
