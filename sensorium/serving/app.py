@@ -21,7 +21,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from sensorium import tasks
 from sensorium.errors import InputError, SensoriumError
 from sensorium.serving import schema, wire
 from sensorium.serving.batching import Batcher, Predictor, Threads, answer
@@ -187,6 +186,8 @@ def _open(task: Any, source: Any) -> Any:
 async def _answers(service: Service, name: str, call: wire.Call) -> list[bytes | Exception]:
     task, batcher = service.models[name].task, service.batchers[name]
     opening = [service.openers.run(_open, task, source) for source in call.sources]
+    # Where chance has a seed, an answer depends on its place in the list: each request is computed by itself.
+    apart = f"{id(call)}" if "seed" in service.options(name) else ""
     waiting: list[asyncio.Future[bytes]] = []
     answers: list[bytes | Exception | asyncio.Future[bytes]] = []
     try:
@@ -195,7 +196,7 @@ async def _answers(service: Service, name: str, call: wire.Call) -> list[bytes |
             if isinstance(opened, SensoriumError):
                 answers.append(opened)
             else:
-                waiting.append(batcher.submit(opened, call.options))
+                waiting.append(batcher.submit(opened, call.options, apart))
                 answers.append(waiting[-1])
         if waiting:
             await asyncio.wait(waiting)
@@ -288,12 +289,13 @@ def describe(name: str, predictor: Predictor) -> dict[str, Any]:
 
 
 def card(predictor: Predictor) -> dict[str, Any]:
-    """The metrics that the model folder carries (`verification.json`): name to value, low, high."""
-    model = getattr(predictor, "model", None)
-    document = getattr(model, "verification", None)
-    metrics = document.get("metrics") if isinstance(document, dict) else None
-    cleaned: dict[str, Any] = tasks.to_json(metrics) if isinstance(metrics, dict) else {}
-    return cleaned
+    """The metrics that the model folder carries for the precision being served: name to value."""
+    document = getattr(getattr(predictor, "model", None), "verification", None) or {}
+    precision = getattr(predictor, "precision", None) or "fp32"
+    for entry in document.get("files") or []:
+        if isinstance(entry, dict) and entry.get("precision") == precision and entry.get("metrics_after"):
+            return {str(k): v for k, v in entry["metrics_after"].items() if isinstance(v, (int, float, dict))}
+    return {}
 
 
 async def show(request: Request) -> Response:

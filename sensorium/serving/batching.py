@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import logging
 import math
@@ -15,10 +16,11 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from sensorium import inference
 from sensorium.errors import SensoriumError
 from sensorium.serving.limits import Limits, Rejection
 from sensorium.serving.metrics import Metrics
@@ -87,13 +89,58 @@ class Threads:
             self._jobs.put(None)
 
 
+class Abandoned(Exception):
+    """Nobody waits for this answer any more."""
+
+
+class _Net:
+    """A network that is not run for nobody."""
+
+    def __init__(self, net: Any, wanted: Callable[[], bool]) -> None:
+        self._net, self._wanted = net, wanted
+
+    def __call__(self, feeds: Any) -> Any:
+        # Between two runs only; within one, this is the place for onnxruntime's RunOptions.terminate.
+        if not self._wanted():
+            raise Abandoned
+        return self._net(feeds)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._net, name)
+
+
+class _Nets(Mapping[str, Any]):
+    """Networks, each of which stops when its answer is not wanted any more: a loop over them ends early."""
+
+    def __init__(self, nets: Mapping[str, Any], wanted: Callable[[], bool]) -> None:
+        self._nets, self._wanted = nets, wanted
+
+    def __getitem__(self, name: str) -> _Net:
+        return _Net(self._nets[name], self._wanted)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._nets
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._nets)
+
+    def __len__(self) -> int:
+        return len(self._nets)
+
+
 @dataclass(eq=False, slots=True)
 class Item:
-    """One example waiting for its answer, which is a JSON document (or an error)."""
+    """One example waiting for its answer, which is a JSON document (or an error).
+
+    Attributes:
+        key: examples of different keys are not computed together.
+        apart: whether the batch is exactly the examples of this key, however many.
+    """
 
     source: Any
     options: dict[str, Any]
     key: str
+    apart: bool
     future: asyncio.Future[bytes]
     since: float = field(default_factory=time.monotonic)
 
@@ -103,18 +150,30 @@ def encode(result: Any) -> bytes:
     return json.dumps(to_json(result), ensure_ascii=False, allow_nan=False).encode()
 
 
-def answer(predictor: Predictor, sources: list[Any], options: dict[str, Any]) -> list[bytes | Exception]:
-    """The answer to each example, computed together; if that fails, one by one, so that a bad one fails alone."""
+def answer(
+    predictor: Predictor, sources: list[Any], options: dict[str, Any], wanted: Callable[[], bool] = lambda: True
+) -> list[bytes | Exception]:
+    """The answer to each opened source, computed together; if that fails, one by one, so that a bad one fails alone.
+
+    Args:
+        wanted: asked before each run of a network; if not, the rest is left undone.
+    """
+    nets = getattr(predictor, "nets", None)
     try:
-        results = predictor.predict_batch(sources, **options)
+        if nets is None:
+            results = predictor.predict_batch(sources, **options)
+        else:
+            results = inference.answer_each(predictor.task, _Nets(nets, wanted), sources, **options)
         if len(results) != len(sources):
             raise RuntimeError(f"{len(sources)} examples were asked, {len(results)} answered")
+    except Abandoned as error:
+        return [error] * len(sources)
     except BaseException as error:  # a panic of a native library is no Exception
         if len(sources) == 1:
             if not isinstance(error, SensoriumError):
                 log.exception("an example could not be computed")
             return [error if isinstance(error, Exception) else RuntimeError(repr(error))]
-        return [one for source in sources for one in answer(predictor, [source], options)]
+        return [one for source in sources for one in answer(predictor, [source], options, wanted)]
     answers: list[bytes | Exception] = []
     for result in results:
         try:
@@ -123,6 +182,10 @@ def answer(predictor: Predictor, sources: list[Any], options: dict[str, Any]) ->
             log.exception("a result could not be written as JSON")
             answers.append(error)
     return answers
+
+
+def _wanted(batch: list[Item]) -> bool:
+    return any(not item.future.done() for item in batch)
 
 
 class Batcher:
@@ -198,10 +261,14 @@ class Batcher:
         finally:
             self.pending -= places
 
-    def submit(self, source: Any, options: dict[str, Any]) -> asyncio.Future[bytes]:
-        """A future for the answer; cancelling it before its turn takes the example out of the queue."""
-        key = json.dumps(options, sort_keys=True)
-        item = Item(source, options, key, asyncio.get_running_loop().create_future())
+    def submit(self, source: Any, options: dict[str, Any], apart: str = "") -> asyncio.Future[bytes]:
+        """A future for the answer; cancelling it before its turn takes the example out of the queue.
+
+        Args:
+            apart: if given, the example is computed with those that give the same word, and no others.
+        """
+        key = apart or json.dumps(options, sort_keys=True)
+        item = Item(source, options, key, bool(apart), asyncio.get_running_loop().create_future())
         self._waiting.append(item)
         self._changed.set()
         return item.future
@@ -220,7 +287,9 @@ class Batcher:
             self._changed.clear()
             await self._changed.wait()
         size, others = self.limits.batch, self.pending > len(self._waiting)
-        if size > 1 and (others or self._last_size > 1) and self._same() < size:
+        if self._waiting[0].apart:
+            size = len(self._waiting)
+        elif size > 1 and (others or self._last_size > 1) and self._same() < size:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.limits.delay):
                     while self._waiting and self._same() < min(size, self.pending):
@@ -245,8 +314,8 @@ class Batcher:
             for item in batch:
                 self.metrics.queue.observe(start - item.since, model=self.name)
             sources = [item.source for item in batch]
-            # The seam for cutting a run short (onnxruntime's RunOptions.terminate): a watch beside this await.
-            answers = await self._worker.run(answer, self.predictor, sources, batch[0].options)
+            wanted = functools.partial(_wanted, batch)
+            answers = await self._worker.run(answer, self.predictor, sources, batch[0].options, wanted)
             seconds = time.monotonic() - start
             self._running_since, self._last_size = None, len(batch)
             each = seconds / len(batch)
@@ -261,4 +330,4 @@ class Batcher:
                     item.future.set_exception(one)
                 else:
                     item.future.set_result(one)
-            del sources, batch, answers
+            del sources, batch, answers, wanted

@@ -16,7 +16,7 @@ class Limits:
     Attributes:
         body: bytes of a request's body.
         inputs: examples in one request.
-        pixels: pixels of all pictures of one request together (64 million take 192 MB decoded).
+        pixels: pixels of all pictures of one request together (64 million take 192 MB decoded); of a sequence, of each.
         seconds: length of one recording.
         frames: pictures in one sequence.
         characters: length of one text.

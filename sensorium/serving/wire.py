@@ -126,15 +126,16 @@ class Budget:
         if field == "audio":
             self._audio(data)
         else:
-            self._image(data)
+            self._image(data, field)
         return data
 
-    def _image(self, data: bytes) -> None:
+    def _image(self, data: bytes, field: str) -> None:
         try:
             width, height = image.size(data)
         except InputError:  # perhaps a video; else the task's reader says what is wrong
             return
-        self.pixels += width * height
+        # The pictures of a sequence are decoded one after the other.
+        self.pixels = width * height + (0 if field in SEQUENCES else self.pixels)
         if self.pixels > self.limits.pixels:
             raise Rejection(413, f"more than {self.limits.pixels:,} pixels")
 
