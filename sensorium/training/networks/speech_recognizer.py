@@ -76,8 +76,9 @@ class SpeechRecognizer(nn.Module):
         x = x.transpose(1, 2)
         for block in self.blocks:
             x = block(x, mask)
-        logits: Tensor = self.head(self.last(x))
-        return logits
+        # After the end of a sound stands the blank (label 0), for runtimes that read all rows.
+        after = F.pad(8 * (1 - mask), (0, self.head.out_features - 1))
+        return self.head(self.last(x)) * mask + after
 
     def frames(self, length: Tensor) -> Tensor:
         """How many rows of logits belong to sounds of so many frames."""
