@@ -37,6 +37,7 @@ _PAGE = {
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
+SMALL = 1 << 14  # bytes or characters that are read at once, without another thread
 _GONE = 499  # the client left before the answer; seen in the metrics only
 
 
@@ -161,6 +162,8 @@ async def _call(request: Request, service: Service, name: str) -> wire.Call:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     body = await _body(request, limits)
     if kind == "application/json":
+        if len(body) < SMALL:
+            return wire.from_json(body, query, field, options, limits)
         return await service.openers.run(wire.from_json, body, query, field, options, limits)
     if kind == "multipart/form-data":
         return await wire.from_form(body, request.headers, query, field, options, limits)
@@ -185,14 +188,18 @@ def _open(task: Any, source: Any) -> Any:
 
 async def _answers(service: Service, name: str, call: wire.Call) -> list[bytes | Exception]:
     task, batcher = service.models[name].task, service.batchers[name]
-    opening = [service.openers.run(_open, task, source) for source in call.sources]
+    # Nothing large can hide in a short text; a short file may be a picture of many pixels.
+    opening = [
+        source if isinstance(source, str) and len(source) < SMALL else service.openers.run(_open, task, source)
+        for source in call.sources
+    ]
     # Where chance has a seed, an answer depends on its place in the list: each request is computed by itself.
     apart = f"{id(call)}" if "seed" in service.options(name) else ""
     waiting: list[asyncio.Future[bytes]] = []
     answers: list[bytes | Exception | asyncio.Future[bytes]] = []
     try:
-        for future in opening:
-            opened = await future
+        for one in opening:
+            opened = await one if isinstance(one, asyncio.Future) else _open(task, one)
             if isinstance(opened, SensoriumError):
                 answers.append(opened)
             else:
@@ -206,7 +213,8 @@ async def _answers(service: Service, name: str, call: wire.Call) -> list[bytes |
         ]
     finally:
         for left in (*opening, *waiting):
-            left.cancel()
+            if isinstance(left, asyncio.Future):
+                left.cancel()
 
 
 async def _gone(request: Request) -> None:

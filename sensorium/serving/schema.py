@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-import sensorium
 from sensorium import tasks
 from sensorium.serving.limits import Limits, Rejection
+from sensorium.version import __version__
 
 Schema = dict[str, Any]
 
@@ -270,7 +270,7 @@ def openapi(models: Mapping[str, Any], texts: frozenset[str], limits: Limits) ->
         paths[path] = {"get": {"summary": summary, "responses": {**answer, "503": error}}}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Sensorium", "version": sensorium.__version__},
+        "info": {"title": "Sensorium", "version": __version__},
         "paths": paths,
         "components": {
             "schemas": schemas,

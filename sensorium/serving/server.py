@@ -36,6 +36,9 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        # asyncio does this only for sockets that name their protocol, which `socket.create_server` does not; without
+        # it the body of an answer waits 40 ms for the client to acknowledge its head.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.loop.call_later(HEADER_SECONDS, self._expire)
 
     def _expire(self) -> None:
