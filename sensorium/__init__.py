@@ -39,13 +39,16 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'sensorium' has no attribute '{name}'")
 
 
-def load(model: str | Path, *, precision: str | None = None, threads: int | None = None) -> Predictor:
+def load(
+    model: str | Path, *, precision: str | None = None, threads: int | None = None, task: str | None = None
+) -> Predictor:
     """A model ready to answer.
 
     Args:
         model: a model folder, or a run folder (its best model).
         precision: `fp32`, `fp16` or `int8`; None for the folder's best.
         threads: of one run; None for all cores.
+        task: another task than the folder names that the same files serve: a detector can also track.
 
     Returns:
         A `Predictor`: `.predict(source)`, `.predict_batch(sources)`, `.stream(sources)`.
@@ -55,7 +58,7 @@ def load(model: str | Path, *, precision: str | None = None, threads: int | None
     """
     from sensorium.predictor import Predictor
 
-    return Predictor(model, precision=precision, threads=threads)
+    return Predictor(model, precision=precision, threads=threads, task=task)
 
 
 def open_data(
@@ -161,6 +164,7 @@ def evaluate(
     splits: str | Path | None = None,
     precision: str | None = None,
     threads: int | None = None,
+    task: str | None = None,
     **options: Any,
 ) -> Evaluation:
     """Measure a model on a data set with the standard metrics of its task.
@@ -170,6 +174,7 @@ def evaluate(
         data: a data set that `open_data` reads.
         split: `train`, `val`, `test` or `all`; None takes test, else val, else all.
         splits: a `splits.json` that says which example belongs where.
+        task: another task than the folder names that the same files serve.
         options: of the task's answer, over those it evaluates with.
 
     Returns:
@@ -180,7 +185,7 @@ def evaluate(
     """
     from sensorium.evaluation import evaluate as run
 
-    return run(model, data, split=split, splits=splits, precision=precision, threads=threads, **options)
+    return run(model, data, split=split, splits=splits, precision=precision, threads=threads, task=task, **options)
 
 
 def verify(

@@ -66,15 +66,16 @@ def evaluate(
     splits: str | Path | None = None,
     precision: str | None = None,
     threads: int | None = None,
+    task: str | None = None,
     progress: Callable[[int], object] | None = None,
     **options: Any,
 ) -> Evaluation:
     """See `sensorium.evaluate`."""
-    predictor = Predictor(model, precision=precision, threads=threads)
-    task = predictor.task
-    dataset = open_data(Path(data), splits=splits, task=task.name)
-    name, examples, learn = examples_of(task, dataset, split, model)
-    return inference.evaluate(task, predictor.nets, examples, split=name, learn=learn, progress=progress, **options)
+    predictor = Predictor(model, precision=precision, threads=threads, task=task)
+    kind = predictor.task
+    dataset = open_data(Path(data), splits=splits, task=kind.name)
+    name, examples, learn = examples_of(kind, dataset, split, model)
+    return inference.evaluate(kind, predictor.nets, examples, split=name, learn=learn, progress=progress, **options)
 
 
 def compare(

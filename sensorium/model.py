@@ -108,13 +108,16 @@ class Model:
             f"{self.path}: neither {MANIFEST} nor the architectures in config.json say which task this model does"
         )
 
-    def task(self) -> Any:
+    def task(self, name: str | None = None) -> Any:
         """The task with everything the folder says about it.
+
+        Args:
+            name: another task that the same files serve: a detector can also track.
 
         Raises:
             InputError: a file of the folder is missing or does not hold what it should.
         """
-        kind = tasks.find(self.task_name)
+        kind = tasks.find(name or self.task_name)
         try:
             return kind.load(self.files)
         except KeyError as error:

@@ -23,13 +23,17 @@ class Predictor:
         path: a model folder, or a run folder (its best model).
         precision: `fp32`, `fp16` or `int8`; None for the folder's best.
         threads: of one run; None for all cores this process may use.
+        task: another task than the folder names that the same files serve: a detector can also track.
 
     Raises:
         InputError: there is no model at this path.
     """
 
-    def __init__(self, path: str | Path, *, precision: str | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self, path: str | Path, *, precision: str | None = None, threads: int | None = None, task: str | None = None
+    ) -> None:
         self.model: Model = open_model(path)
+        self.task_name = task
         self.precision = precision
         self.threads = threads
         self._forget()
@@ -40,11 +44,12 @@ class Predictor:
         self._process = os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": str(self.model.path.absolute()), "precision": self.precision, "threads": self.threads}
+        path = str(self.model.path.absolute())
+        return {"path": path, "precision": self.precision, "threads": self.threads, "task": self.task_name}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.model = Model(Path(state["path"]))
-        self.precision, self.threads = state["precision"], state["threads"]
+        self.precision, self.threads, self.task_name = state["precision"], state["threads"], state["task"]
         self._forget()
 
     def __repr__(self) -> str:
@@ -54,7 +59,7 @@ class Predictor:
     def task(self) -> Any:
         """The task of the model, with its labels, tokenizer and preprocessing."""
         if self._task is None:
-            self._task = self.model.task()
+            self._task = self.model.task(self.task_name)
         return self._task
 
     @property

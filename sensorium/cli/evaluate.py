@@ -18,6 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", help="folder or file of examples")
     parser.add_argument("--split", metavar="S", help="train, val, test or all (default: test, else val, else all)")
     parser.add_argument("--splits", metavar="FILE", help="a splits.json that says which example belongs where")
+    parser.add_argument("--task", metavar="TASK", help="another task that the model can do: a detector can also track")
     parser.add_argument("--precision", choices=("fp32", "fp16", "int8"), help="of the network")
     parser.add_argument("--threads", type=int, metavar="N", help="of one run (default: all cores)")
     parser.add_argument(
@@ -47,6 +48,7 @@ def run(given: argparse.Namespace) -> int:
             splits=given.splits,
             precision=given.precision,
             threads=given.threads,
+            task=given.task,
             progress=bar.update,
             **task_options(given),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from sensorium.errors import SensoriumError
@@ -26,11 +27,12 @@ def add_task_options(parser: argparse.ArgumentParser, words: Sequence[str]) -> N
     from sensorium import tasks
     from sensorium.model import open_model
 
+    asked = next((after for word, after in pairwise(words) if word == "--task"), None)
     for word in words:
-        if word.startswith("-"):
+        if word.startswith("-") or word == asked:
             continue
         try:
-            kind = tasks.find(open_model(word).task_name)
+            kind = tasks.find(asked or open_model(word).task_name)
         except SensoriumError:
             return  # the verb itself says what is wrong
         group = parser.add_argument_group(f"options of {kind.name}")

@@ -20,6 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", nargs="+", help="file, folder, pattern, -, or the text itself")
     parser.add_argument("--json", action="store_true", help='a JSON line for each: {"source", "result"}')
     parser.add_argument("--draw", metavar="DIR", help="write each answer as a picture into this folder")
+    parser.add_argument("--task", metavar="TASK", help="another task that the model can do: a detector can also track")
     parser.add_argument("--precision", choices=("fp32", "fp16", "int8"), help="of the network")
     parser.add_argument("--threads", type=int, metavar="N", help="of one run (default: all cores)")
 
@@ -32,7 +33,7 @@ def run(given: argparse.Namespace) -> int:
     from sensorium.predictor import Predictor
     from sensorium.tasks import to_json
 
-    predictor = Predictor(given.model, precision=given.precision, threads=given.threads)
+    predictor = Predictor(given.model, precision=given.precision, threads=given.threads, task=given.task)
     task = predictor.task
     if given.draw:
         Path(given.draw).mkdir(parents=True, exist_ok=True)

@@ -120,15 +120,16 @@ def time_of_export(recipe: ModuleType, plan: Plan, network: nn.Module, val: Sequ
 
 
 class Outside(nn.Module):
-    """The user's own module: called with the task's inputs by name, its outputs named as the task names them."""
+    """The user's own module, of PyTorch or of Keras: called with the task's inputs by name, its outputs named as the task names them."""
 
     def __init__(self, module: nn.Module, outputs: list[str]) -> None:
         super().__init__()
         self.module = module
         self.outputs = outputs
+        self.keras = any(c.__module__.startswith("keras.") for c in type(module).__mro__)  # takes a dictionary
 
     def forward(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
-        found = self.module(**inputs)
+        found = self.module(inputs, training=self.training) if self.keras else self.module(**inputs)
         if isinstance(found, torch.Tensor):
             found = (found,)
         return dict(found) if isinstance(found, dict) else dict(zip(self.outputs, found))
