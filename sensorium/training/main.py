@@ -120,7 +120,7 @@ def time_of_export(recipe: ModuleType, plan: Plan, network: nn.Module, val: Sequ
 
 
 class Outside(nn.Module):
-    """The user's own module, of PyTorch or of Keras: called with the task's inputs by name, its outputs named as the task names them."""
+    """The user's own module, of PyTorch or of Keras: inputs by name, outputs named as the task names them."""
 
     def __init__(self, module: nn.Module, outputs: list[str]) -> None:
         super().__init__()
