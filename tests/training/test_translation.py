@@ -209,3 +209,15 @@ def test_learns_exports_and_answers(tmp_path) -> None:
     model = sensorium.load(tmp_path / "run")
     assert set(model.predict("1 2 3 .").translation_text.split()) <= {*NUMBERS, "。"}
     assert model.predict("7 .", num_beams=1).translation_text.endswith("。")
+
+
+def test_targets_of_tokens_that_only_sources_have() -> None:
+    """A validation sentence may hold words that no training target has: they become unknown, not an error."""
+    examples = [
+        Example(str(i), {"translation": {"en": f"zzz qqq {i}", "de": f"eins zwei {i}"}}, str(i)) for i in range(20)
+    ]
+    plan = recipe.plan(examples, None, vocabulary=60, width=16, heads=2, hidden=16, encoder_layers=1, decoder_layers=1)
+    network = recipe.build(plan)
+    strange = Example("x", {"translation": {"en": "zzz", "de": "qqq zzz"}}, "x")
+    batch = {k: torch.as_tensor(v) for k, v in recipe.batch(plan, [strange], None).items()}
+    assert torch.isfinite(recipe.loss(network, batch))

@@ -19,6 +19,7 @@ from sensorium.training.networks.encoder_decoder import Borrowed, Decoder, Encod
 from sensorium.training.plan import Part, Plan
 
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
+NEVER_WRITTEN = 2  # the number of UNKNOWN in a tokenizer of ours
 
 
 def learn_tokenizer(sources: list[str], targets: list[str], size: int) -> tuple[str, int]:
@@ -234,7 +235,9 @@ def batch(plan: Plan, examples: list[Example], rng: np.random.Generator | None) 
     texts = [task.pair(e.fields["translation"]) for e in examples]
     sources = [task.prepare(source)["input_ids"][:limit] for source, _ in texts]
     targets = pad([task.target_tokens(target)[:limit] for _, target in texts], task.setting("pad_token_id"))
-    labels = targets["input_ids"]
+    # What no target of the training data has, the network cannot write.
+    known = plan.network.get("generated", np.iinfo(np.int64).max)
+    labels = np.where(targets["input_ids"] < known, targets["input_ids"], NEVER_WRITTEN)
     start = np.full((len(examples), 1), task.setting("decoder_start_token_id"))
     return {
         **pad(sources, task.setting("pad_token_id")),
