@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,21 @@ class Examples:
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         return next(self._feeds, None)
+
+
+def _untied(network: Any) -> Any:
+    """The network with a weight of their own for Gemm nodes that share theirs, as an output layer does with the
+    embeddings: the quantiser turns a Gemm's weight round in its place, whoever else reads it.
+    """
+    graph = network.graph
+    weights = {weight.name: weight for weight in graph.initializer}
+    used = Counter(name for node in graph.node for name in node.input)
+    for node in graph.node:
+        if node.op_type == "Gemm" and node.input[1] in weights and used[node.input[1]] > 1:
+            own = graph.initializer.add()
+            own.CopyFrom(weights[node.input[1]])
+            node.input[1] = own.name = f"{own.name}.{node.name}"
+    return network
 
 
 def to_fp16(source: Path, target: Path) -> None:
@@ -70,7 +86,7 @@ def to_int8(source: Path, target: Path, calibration: list[dict[str, np.ndarray]]
             prepared.unlink(missing_ok=True)
     else:
         q.quantize_dynamic(
-            str(source),
+            _untied(onnx.load(str(source))),
             str(target),
             per_channel=True,
             weight_type=q.QuantType.QInt8,
