@@ -29,10 +29,14 @@ log = logging.getLogger("sensorium.serving")
 
 CONNECTIONS = 512
 HEADER_SECONDS = 10.0
+PAUSE = 0.25  # seconds in which nothing more is read from a connection that was refused
 
 
 class _Protocol(H11Protocol):
-    """Closes a connection whose first request's headers do not arrive in time."""
+    """Closes a connection whose first request does not arrive in time; calms one that was refused because of load.
+
+    Clients that ask again at once would otherwise keep the service so busy with refusing that it answers nobody.
+    """
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -40,6 +44,12 @@ class _Protocol(H11Protocol):
         # it the body of an answer waits 40 ms for the client to acknowledge its head.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.loop.call_later(HEADER_SECONDS, self._expire)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.scope.get("refused") and not self.transport.is_closing():
+            self.flow.pause_reading()
+            self.loop.call_later(PAUSE, self.flow.resume_reading)
 
     def _expire(self) -> None:
         if self.cycle is None:
