@@ -85,9 +85,17 @@ def choose_splits(data: Dataset, seed: int) -> tuple[dict[str, list[str]], str]:
         chosen = {name: [e.id for e in data.subset(name)] for name in known}
         if "val" in known:
             return chosen, f"the splits of the data ({', '.join(f'{k} {v}' for k, v in known.items())})"
-        held = hold_out(data.subset("train"), seed, test=False)
-        return {**chosen, "train": held["train"], "val": held["val"]}, (
+        learned = list(data.subset("train"))
+        known_groups = {e.group for e in learned if e.group is not None}
+        alike = bool(known_groups & {e.group for e in data.subset("test")}) if "test" in known else False
+        if alike:  # validation should be what the test is: of the same speakers, patients, scenes
+            learned = [dataclasses.replace(e, group=None) for e in learned]
+        held = hold_out(learned, seed, test=0.0)
+        how = (
             f"the splits of the data; {len(held['val'])} of its training examples held out for validation, seed {seed}"
+        )
+        return {**chosen, "train": held["train"], "val": held["val"]}, (
+            f"{how}; groups are divided, as the data's own test split divides them" if alike else how
         )
     held = hold_out(list(data.examples), seed)
     counts = ", ".join(f"{name} {len(ids)}" for name, ids in held.items())
