@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from sensorium.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from sensorium import tasks
     from sensorium.data import Dataset
     from sensorium.inference import Evaluation
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "__version__",
     "compare",
+    "convert",
     "evaluate",
     "export",
     "inspect",
@@ -273,8 +276,75 @@ def export(
     return run(model, to=to, data=data, split=split, out=out, force=force)
 
 
+def convert(
+    *files: str | Path,
+    out: str | Path,
+    task: str | None = None,
+    labels: str | Path | None = None,
+    image_size: tuple[int, int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    layout: str | None = None,
+    color: str | None = None,
+    outputs: Sequence[str] = (),
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    architecture: str | Path | None = None,
+    check: str | Path | None = None,
+    tolerance: float | None = None,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Write a model of another framework as a model folder that ONNX Runtime runs.
+
+    Nothing in the files is executed or unpickled, and the framework they come from is not needed.
+
+    Args:
+        files: all files of one model (a graph and its weights), or its folder.
+        out: the model folder to make.
+        task: what the model does, as `sensorium.tasks()` lists them.
+        labels: a file with the names of its classes: one a line, or JSON.
+        image_size: (height, width) of the picture it takes.
+        mean: subtracted from each channel, in the order of the channels.
+        std: by which each channel is then divided.
+        layout: `NCHW` or `NHWC`.
+        color: `rgb` or `bgr`: the order of the channels.
+        outputs: names of the outputs wanted, for graphs that do not say.
+        shapes: shape of an input by its name, for graphs that do not say.
+        architecture: a file that describes the layers, for files that hold only parameters.
+        check: an .npz with inputs (`in_NAME`) and outputs of the original (`out_NAME`) to compare with.
+        tolerance: largest absolute difference allowed by `check`.
+        force: write the folder even if the check fails.
+
+    Returns:
+        `verdict` (`pass`, `fail`, or `unverified` without `check`), inputs, outputs, differences, notes.
+
+    Raises:
+        InputError: the files are of no known format, damaged, or hold a layer that cannot be converted.
+        MissingError: the package onnx is not installed (extra `formats`).
+        Refused: the outputs differ from those of the original.
+    """
+    from sensorium.conversion import convert as run
+
+    return run(
+        files,
+        out=out,
+        task=task,
+        labels=labels,
+        image_size=image_size,
+        mean=mean,
+        std=std,
+        layout=layout,
+        color=color,
+        outputs=outputs,
+        shapes=shapes,
+        architecture=architecture,
+        check=check,
+        tolerance=tolerance,
+        force=force,
+    )
+
+
 def inspect(path: str | Path) -> dict[str, Any]:
-    """What a file or folder is (model, run, data, network), what is in it, and whether it is sound.
+    """What a file or folder is (model, run, data, a network of any framework), what is in it, and whether it is sound.
 
     Raises:
         InputError: it is none of these.

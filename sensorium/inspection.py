@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from sensorium import formats
 from sensorium.errors import InputError, SensoriumError
 from sensorium.model import Model, open_model
 from sensorium.runs import Run
@@ -21,7 +22,9 @@ def inspect(path: str | Path) -> dict[str, Any]:
     run = Run(place)
     if run.exists:
         return inspect_run(run)
-    if place.is_file() and place.suffix == ".onnx":
+    if (found := formats.recognise([place])) is not None:
+        return inspect_foreign(place, found[0])
+    if place.suffix == ".onnx":
         return inspect_network(place)
     from sensorium.data import open_data
     from sensorium.data.show import summary
@@ -30,6 +33,12 @@ def inspect(path: str | Path) -> dict[str, Any]:
         return {"kind": "data", "path": str(place), **summary(open_data(place))}
     except InputError as error:
         raise InputError(f"{error} (and it is not a model or run folder)") from None
+
+
+def inspect_foreign(path: Path, format: str) -> dict[str, Any]:
+    """A model file of any framework: what its bytes say; nothing of it is run or unpickled."""
+    report = {"kind": "network", "path": str(path), **formats.inspect([path])}
+    return report | inspect_network(path) if format == "onnx" and path.suffix == ".onnx" else report
 
 
 def inspect_network(path: Path) -> dict[str, Any]:

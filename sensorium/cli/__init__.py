@@ -23,6 +23,7 @@ VERBS = {
     "verify": "is this model folder sound, and does it still give the recorded answers",
     "compare": "which of two models is better, on the same examples",
     "export": "the same model in another precision, verified",
+    "convert": "a model of another framework as a model folder, checked",
     "inspect": "what is this file or folder",
     "serve": "an HTTP service with a page to try the models",
     "data": "check, show, split and convert data sets",

@@ -1,0 +1,271 @@
+"""A foreign model becomes a model folder, checked against outputs of the original where these are given."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sensorium import files, formats, verification
+from sensorium.errors import InputError, Refused, need
+from sensorium.formats import Graph, Options
+from sensorium.model import save_probe, seal, write_files
+from sensorium.nets.ort import OrtNet
+from sensorium.tasks import find, to_json
+
+GOLDEN_LIMIT = 1 << 30  # bytes of unpacked reference arrays
+# Largest difference allowed of an output, relative to its largest magnitude: float32 in another order of summation.
+TOLERANCE = 2e-5
+
+
+def convert(
+    sources: Sequence[str | Path],
+    *,
+    out: str | Path,
+    task: str | None = None,
+    labels: str | Path | None = None,
+    image_size: tuple[int, int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    layout: str | None = None,
+    color: str | None = None,
+    outputs: Sequence[str] = (),
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    architecture: str | Path | None = None,
+    check: str | Path | None = None,
+    tolerance: float | None = None,
+    force: bool = False,
+) -> dict[str, Any]:
+    """See `sensorium.convert`."""
+    onnx = need("onnx", "formats")
+    if task is not None:
+        find(task)
+    names = _labels(labels)
+    options = Options(tuple(outputs), dict(shapes or {}), image_size, Path(architecture) if architecture else None)
+    graph = formats.read(sources, options)
+    proto = graph.model()
+    told = {"mean": mean, "std": std, "layout": layout, "color": color, "size": image_size}
+    preprocessing = graph.preprocessing | {k: v for k, v in told.items() if v is not None}
+    origin = {
+        "format": graph.producer,
+        "files": {Path(s).name: files.sha256(Path(s)) for s in sources if Path(s).is_file()},
+        "notes": graph.notes,
+    }
+    with files.publishing(Path(out)) as folder:
+        (folder / "onnx").mkdir()
+        target = folder / "onnx" / "model.onnx"
+        external = proto.ByteSize() > 1_900_000_000
+        onnx.save(proto, str(target), save_as_external_data=external, location="model.onnx_data" if external else None)
+        net = OrtNet(target)
+        feeds = example(graph)
+        found = net(feeds)
+        save_probe(folder, target.name, feeds, found)
+        entry: dict[str, Any] = {"file": "onnx/model.onnx", "precision": "fp32", "tolerance": 1e-3}
+        entry |= compare(net, Path(check), tolerance) if check is not None else {"verdict": "unverified"}
+        write_files(folder, describe(graph, preprocessing, names, task))
+        content = verification.document(task or "", [entry], {}, {"onnx": str(onnx.__version__)})
+        content["verdict"] = entry["verdict"]
+        content["source"] = graph.producer
+        if check is None:
+            entry["message"] = "no outputs of the original were given (--check): what it computes was not compared"
+        verification.write(folder, content)
+        seal(folder, task or "", origin)
+        report = {
+            "model": str(out),
+            "format": graph.producer,
+            "task": task,
+            "inputs": {i.name: {"shape": _free(graph, i), "dtype": i.dtype.name} for i in graph.inputs},
+            "outputs": list(graph.outputs),
+            "operators": dict(graph.kinds.most_common()),
+            "parameters": graph.parameters,
+            "multiply_adds": graph.multiply_adds(),
+            "notes": graph.notes,
+            **{k: v for k, v in entry.items() if k not in ("file", "precision")},
+        }
+        if entry["verdict"] == "fail" and not force:
+            raise Refused(f"{sources[0]}: converted, but {entry['message']}; nothing was written (--force writes it)")
+    cleaned: dict[str, Any] = to_json(report)
+    return cleaned
+
+
+def _free(graph: Graph, entry: Any) -> list[int | str]:
+    free = graph.free_axes(entry)
+    return [free.get(axis, size) for axis, size in enumerate(entry.shape)]
+
+
+def example(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
+    """Made-up inputs of the example's shapes: small positive values, zeros and ones for whole numbers."""
+    random = np.random.default_rng(seed)
+    feeds = {}
+    for entry in graph.inputs:
+        if entry.dtype.kind == "f":
+            feeds[entry.name] = random.random(entry.shape, np.float32).astype(entry.dtype)
+        else:
+            feeds[entry.name] = random.integers(0, 2, entry.shape).astype(entry.dtype)
+    return feeds
+
+
+def describe(graph: Graph, preprocessing: Mapping[str, Any], names: Sequence[str], task: str | None) -> dict[str, Any]:
+    """`config.json` and `preprocessor_config.json`, as far as they are known."""
+    config: dict[str, Any] = {"model_type": "converted", "source_format": graph.producer}
+    if names:
+        config["id2label"] = {str(i): name for i, name in enumerate(names)}
+        config["label2id"] = {name: i for i, name in enumerate(names)}
+    written: dict[str, Any] = {"config.json": config}
+    pictures = [i for i in graph.inputs if len(i.shape) == 4]
+    if preprocessing or (task or "").startswith(("image", "object")):
+        written["preprocessor_config.json"] = _preprocessor(preprocessing, pictures[0].shape if pictures else None)
+    return written
+
+
+def _preprocessor(told: Mapping[str, Any], shape: tuple[int, ...] | None) -> dict[str, Any]:
+    """`preprocessor_config.json`: mean and deviation are in the units that follow the scale (0..255 without one)."""
+    config: dict[str, Any] = {"do_resize": True, "do_rescale": "scale" in told, "do_normalize": False}
+    layout = str(told.get("layout", "NCHW")).upper()
+    size = told.get("size")
+    if size is None and shape is not None:
+        size = shape[2:] if layout == "NCHW" else shape[1:3]
+    if size is not None:
+        config["size"] = {"height": int(size[0]), "width": int(size[1])}
+    if "scale" in told:
+        config["rescale_factor"] = float(told["scale"])
+    if "mean" in told or "std" in told:
+        mean, std = list(told.get("mean", ())), list(told.get("std", ()))
+        count = max(len(mean), len(std))
+        config["do_normalize"] = True
+        config["image_mean"] = [float(v) for v in mean or [0.0] * count]
+        config["image_std"] = [float(v) for v in std or [1.0] * count]
+    if str(told.get("color", "rgb")).lower() == "bgr":
+        config["do_flip_channel_order"] = True
+    if layout == "NHWC":
+        config["data_format"] = "channels_last"
+    return config
+
+
+def _labels(path: str | Path | None) -> list[str]:
+    """Names of the classes: one a line, or a JSON list, or a JSON object by number."""
+    if path is None:
+        return []
+    place = Path(path)
+    if place.suffix == ".json":
+        value = files.read_json(place)
+        value = value.get("id2label", value) if isinstance(value, dict) else value
+        if isinstance(value, dict) and value and all(str(k).isdigit() for k in value):
+            return [str(value[k]) for k in sorted(value, key=int)]
+        if isinstance(value, list) and value:
+            return [str(v) for v in value]
+        raise InputError(f"{place}: should hold a list of labels, or an object that names them by number")
+    try:
+        lines = place.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{place}: cannot be read as a list of labels: {error}") from None
+    found = [line.strip() for line in lines if line.strip()]
+    if not found:
+        raise InputError(f"{place}: holds no labels")
+    return found
+
+
+# Comparing with outputs of the original
+
+
+def golden_sets(path: Path) -> list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """Inputs and outputs of the original: arrays `in_NAME` and `out_NAME`, further sets with the ending `__s1`, ...
+
+    Raises:
+        InputError: it is not such a file.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > GOLDEN_LIMIT:
+                raise InputError(f"{path}: larger than {GOLDEN_LIMIT >> 20} MB when unpacked")
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except InputError:
+        raise
+    except Exception as error:  # zipfile and numpy raise many kinds
+        raise InputError(f"{path}: not an .npz of inputs and outputs: {error}") from None
+    sets: dict[int, tuple[dict[str, np.ndarray], dict[str, np.ndarray]]] = {}
+    for key, array in arrays.items():
+        found = re.fullmatch(r"(in|out)_(.+?)(?:__s(\d+))?", key)
+        if found:
+            pair = sets.setdefault(int(found[3] or 0), ({}, {}))
+            pair[0 if found[1] == "in" else 1][found[2]] = array
+    if not sets or not all(outputs for _, outputs in sets.values()):
+        raise InputError(f"{path}: no arrays named in_NAME and out_NAME in it")
+    return [sets[k] for k in sorted(sets)]
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+
+
+def _pair(wanted: Sequence[str], offered: Sequence[str], what: str, path: Path) -> dict[str, str]:
+    """Names of the network to the keys of the reference file; by position where one of each is unnamed."""
+    by_key = {_key(name): name for name in wanted}
+    pairs = {by_key[key]: key for key in offered if key in by_key}
+    if len(pairs) < len(offered):
+        left = [n for n in wanted if n not in pairs]
+        rest = [k for k in offered if k not in pairs.values()]
+        if len(left) == len(rest) == 1:
+            pairs[left[0]] = rest[0]
+        else:
+            raise InputError(f"{path}: the {what} '{rest[0]}' is none of the network's ({', '.join(wanted)[:200]})")
+    return pairs
+
+
+def given_tolerance(path: Path) -> float | None:
+    """The largest absolute difference that a `meta.json` beside the reference file allows."""
+    beside = path.with_name("meta.json")
+    if not beside.is_file():
+        return None
+    allowed = files.read_json(beside)
+    allowed = allowed.get("tolerance", {}).get("max_abs") if isinstance(allowed, dict) else None
+    return float(allowed) if isinstance(allowed, (int, float)) else None
+
+
+def compare(net: OrtNet, path: Path, tolerance: float | None = None) -> dict[str, Any]:
+    """Run a network on the inputs of a reference file and compare with its outputs.
+
+    Args:
+        net: the converted network.
+        path: an .npz as `golden_sets` reads it.
+        tolerance: largest absolute difference allowed; None takes that of a `meta.json` beside it, or else
+            `TOLERANCE` of the largest magnitude of each output.
+
+    Returns:
+        `verdict`, `largest_difference`, `allowed`, and the difference of each output.
+    """
+    allowed = tolerance if tolerance is not None else given_tolerance(path)
+    worst, limit, problem = 0.0, 0.0, ""
+    by_output: dict[str, float] = {}
+    for number, (inputs, expected) in enumerate(golden_sets(path)):
+        feeds = {name: inputs[key] for name, key in _pair(list(net.inputs), list(inputs), "input", path).items()}
+        found = net(feeds)
+        for name, key in _pair(net.outputs, list(expected), "output", path).items():
+            a, b = expected[key], found[name]
+            if a.shape != b.shape:
+                problem = problem or f"output '{name}' has the shape {list(b.shape)} instead of {list(a.shape)}"
+                continue
+            x, y = a.astype(np.float64), b.astype(np.float64)
+            gap = np.abs(x - y)[~((x == y) | (np.isnan(x) & np.isnan(y)))]
+            distance = float(gap.max(initial=0.0))
+            distance = float("inf") if np.isnan(distance) else distance
+            here = allowed if allowed is not None else TOLERANCE * max(1.0, float(np.abs(x).max(initial=0)))
+            worst, limit = max(worst, distance), max(limit, here)
+            by_output[name] = max(by_output.get(name, 0.0), distance)
+            if distance > here:
+                problem = problem or f"output '{name}' differs by {distance:.2g} (allowed: {here:.2g}, set {number})"
+    result: dict[str, Any] = {
+        "verdict": "fail" if problem else "pass",
+        "largest_difference": to_json(worst),
+        "allowed": limit,
+        "outputs_compared": to_json(by_output),
+        "reference": path.name,
+    }
+    return result | ({"message": problem} if problem else {})
