@@ -142,3 +142,12 @@ def test_training_names_the_bad_examples(bad: Path, capsys: pytest.CaptureFixtur
     assert "cut.png" in capsys.readouterr().err
     assert main([*arguments, "--skip-bad", "--set", "image_size=32"]) == 0
     assert "left out" in capsys.readouterr().err
+
+
+def test_a_label_without_its_picture_is_never_silent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tiny.coco(tmp_path / "data", count=12)
+    (data / "train" / "1.png").unlink()
+    arguments = ["train", "object-detection", str(data), "--out", str(tmp_path / "out"), "--epochs", "1"]
+    assert main(arguments) == 2
+    assert "1.png" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -207,12 +207,15 @@ def train(
         )
 
     plan = make_plan(recipe, usable["train"], Path(base) if base else None, epochs, dict(parameters or {}))
-    bad = find_bad(plan.task, usable["train"] + usable["val"])
+    bad = {
+        f.where: f"{f.where}: {f.message}" for f in found.findings if f.severity == "error"
+    }  # left out by the reader
+    bad |= find_bad(plan.task, [*usable["train"], *usable["val"]])
     if bad:
         if not skip_bad:
             listed = "; ".join(list(bad.values())[:10])
             more = f" (and {len(bad) - 10} more)" if len(bad) > 10 else ""
-            raise InputError(f"{len(bad)} examples cannot be read; --skip-bad goes on without them: {listed}{more}")
+            raise InputError(f"{len(bad)} examples cannot be used; --skip-bad goes on without them: {listed}{more}")
         for name, reason in bad.items():
             note(f"left out {name}: {reason}")
         usable = {name: [e for e in part if e.id not in bad] for name, part in usable.items()}
