@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
@@ -606,9 +608,9 @@ class World:
 
 
 class Board:
-    """TensorBoard event files of the run."""
+    """TensorBoard event files of the run: the numbers of its log, and its pictures."""
 
-    def __init__(self, run: Run, step: int) -> None:
+    def __init__(self, run: Run, step: int = 0) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.writer = SummaryWriter(str(run.path / "tensorboard"), purge_step=step + 1 if step else None)
@@ -617,8 +619,9 @@ class Board:
         for name, value in values.items():
             self.writer.add_scalar(f"{group}/{name}", value, step)
 
-    def picture(self, name: str, image: Any, step: int) -> None:
-        self.writer.add_image(name, np.asarray(image.convert("RGB")), step, dataformats="HWC")
+    def picture(self, path: Path) -> None:
+        with Image.open(path) as picture:
+            self.writer.add_image(path.stem, np.asarray(picture.convert("RGB")), dataformats="HWC")
 
     def close(self) -> None:
         self.writer.close()

@@ -24,7 +24,7 @@ from sensorium.files import dump_json, write_atomic
 from sensorium.runs import SPLITS, Run
 from sensorium.training import pictures
 from sensorium.training.export import export
-from sensorium.training.loop import World, choose_device, fit
+from sensorium.training.loop import Board, World, choose_device, fit
 from sensorium.training.nets import TorchNets
 from sensorium.training.plan import Plan
 from sensorium.version import __version__
@@ -279,7 +279,10 @@ def train(
         raise
     finally:
         run.unlock()
-    pictures.draw(recipe, plan, run, usable["train"], evaluation, seed)
+    board = Board(run)
+    for path in pictures.draw(recipe, plan, run, usable["train"], evaluation, seed):
+        board.picture(path)
+    board.close()
     record |= {
         "state": "finished",
         "seconds": round(time.monotonic() - started, 1),
