@@ -103,9 +103,11 @@ def run(given: argparse.Namespace) -> int:
 
     say("3. Learn to find them in photographs never seen before")
     again = ["--resume"] if (detector / "run.json").exists() else []
+    settings = ["--set", "image_size=160", "--set", "flip=0"]  # a digit is not the same in a mirror
     sensorium(
-        "train", "object-detection", out / "scattered", "--out", detector, "--budget", f"{given.detect:g}s", *again
-    )
+        "train", "object-detection", out / "scattered", "--out", detector, "--budget", f"{given.detect:g}s",
+        *settings, *again,
+    )  # fmt: skip
     sensorium("evaluate", detector, out / "scattered", "--split", "test")
 
     say("4. The model folder carries the proof that it is what was trained; a smaller one is measured, too")
