@@ -89,7 +89,8 @@ def fit(
         Stopped: SIGTERM or SIGINT arrived; a checkpoint was written.
     """
     world = World()
-    budget = budget and max(0.96 * budget - reserve, 1.0)
+    # An untrained network may take far longer to answer than a trained one: the first validation will tell.
+    reserve = min(reserve, 0.2 * budget) if budget else 0.0
     target = choose_device(device)
     network = network.to(target)
     if plan.channels_last:
@@ -198,7 +199,8 @@ def fit(
                         "lower the learning rate (--set learning_rate=...) or look at the data"
                     )
                 if budget is not None and state.epoch == 0 and number + 1 in (4, 8, 16, 32, 64, 128, 256, 512, 1024):
-                    state.length = affordable(plan, state, budget, durations, validation_seconds, steps, number + 1)
+                    left = 0.96 * budget - reserve
+                    state.length = affordable(plan, state, left, durations, validation_seconds, steps, number + 1)
                 if stop:
                     save()
                     raise Stopped(f"stopped at step {state.step}; go on with --resume")
@@ -221,7 +223,9 @@ def fit(
                         checkpoints.save(root / checkpoints.BEST, weights(network), asdict(state))
             state.seconds = time.monotonic() - started
             if budget is not None and not last:
-                state.length = affordable(plan, state, budget, durations, validation_seconds, steps)
+                if validation_seconds and plan.monitor == "metric":
+                    reserve = min(reserve, 10 + 2.2 * validation_seconds[-1])
+                state.length = affordable(plan, state, 0.96 * budget - reserve, durations, validation_seconds, steps)
             if plan.patience is not None and state.worse > plan.patience:
                 note(f"no better for {state.worse} validations: stopping early")
                 state.length = float(state.epoch)
@@ -255,7 +259,7 @@ def affordable(
 ) -> float:
     """Epochs (perhaps a fraction of one) that end within the budget, at most as many as the plan has."""
     now = state.epoch + done / (steps * plan.accumulate)
-    per_epoch = statistics.fmean(durations) * steps
+    per_epoch = statistics.median(durations) * steps
     last_validation = max(validations, default=0.0)
     share = 1 + (VALIDATION_SHARE if validations else 0.05)
     left = budget - last_validation - state.seconds
