@@ -8,6 +8,8 @@ class by itself, by sigmoid, and the best pairs of query and class are taken.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 import numpy as np
 
@@ -119,3 +121,65 @@ def difference(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarra
                 )
                 worst = max(worst, float(away.min()))
     return worst
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Corners in pixels of the picture; the origin is its upper left corner."""
+
+    xmin: float
+    ymin: float
+    xmax: float
+    ymax: float
+
+
+@dataclass
+class Detector:
+    """What the files of a detector's folder say; the tasks that run one are built on it.
+
+    Attributes:
+        labels: names of the classes, in the order of the logits.
+        preprocessor: what `preprocessor_config.json` says.
+        model_type: the family, which says what a logit means (see `decode`).
+        config: whatever else `config.json` says.
+    """
+
+    labels: list[str]
+    preprocessor: dict[str, Any]
+    model_type: str = "yolos"
+    config: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, files: Mapping[str, Any]) -> Self:
+        config = dict(files["config.json"])
+        names = config.pop("id2label", None)
+        if not isinstance(names, Mapping) or not names:
+            raise InputError("config.json: a detector needs the names of its classes, 'id2label'")
+        count = 1 + max(map(int, names))  # some leave numbers out
+        if count > 100_000:
+            raise InputError(f"config.json: 'id2label' names a class {count - 1}, which is no sensible number")
+        labels = [f"LABEL_{k}" for k in range(count)]
+        for number, label in names.items():
+            labels[int(number)] = str(label)
+        config.pop("label2id", None)
+        model_type = str(config.pop("model_type", ""))
+        return cls(labels, dict(files["preprocessor_config.json"]), model_type, config)
+
+    def files(self) -> dict[str, Any]:
+        config = {
+            **self.config,
+            "model_type": self.model_type,
+            "id2label": {str(k): label for k, label in enumerate(self.labels)},
+            "label2id": {label: k for k, label in enumerate(self.labels)},
+        }
+        return {"config.json": config, "preprocessor_config.json": self.preprocessor}
+
+    def found(
+        self, outputs: Mapping[str, np.ndarray], width: int, height: int, threshold: float
+    ) -> tuple[np.ndarray, list[str], np.ndarray]:
+        """Scores (N,), labels and corners (N, 4) in pixels of the objects in a picture, best score first."""
+        scores, classes, corners = decode(
+            outputs["logits"], outputs["pred_boxes"], self.model_type, width, height, threshold
+        )
+        names = [self.labels[c] if c < len(self.labels) else f"LABEL_{c}" for c in classes]
+        return scores, names, corners

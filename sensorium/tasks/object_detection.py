@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
 
-from sensorium.errors import InputError
 from sensorium.media import drawing, image
 from sensorium.ops import coco_ap, detection
+from sensorium.ops.detection import Box, Detector
 from sensorium.tasks import Arrays, Nets, Tally
 
 MOST = 100  # objects of a picture that are evaluated, as COCO does
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """Corners in pixels of the picture; the origin is its upper left corner."""
-
-    xmin: float
-    ymin: float
-    xmax: float
-    ymax: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +31,8 @@ class Detection:
     box: Box
 
 
-@dataclass
-class Task:
-    """Detects objects with any network that gives `logits` and `pred_boxes` as the DETR families do.
-
-    Attributes:
-        labels: names of the classes, in the order of the logits.
-        preprocessor: what `preprocessor_config.json` says.
-        model_type: the family, which says what a logit means (see `ops/detection.py`).
-        config: whatever else `config.json` says.
-    """
+class Task(Detector):
+    """Detects objects with any network that gives `logits` and `pred_boxes` as the DETR families do."""
 
     name: ClassVar[str] = "object-detection"
     source: ClassVar[str] = "image"
@@ -59,36 +41,6 @@ class Task:
     lower_is_better: ClassVar[bool] = False
     padding: ClassVar[dict[str, float]] = {}
     evaluation: ClassVar[dict[str, Any]] = {"threshold": 0.0}
-
-    labels: list[str]
-    preprocessor: dict[str, Any]
-    model_type: str = "yolos"
-    config: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def load(cls, files: Mapping[str, Any]) -> Task:
-        config = dict(files["config.json"])
-        names = config.pop("id2label", None)
-        if not isinstance(names, Mapping) or not names:
-            raise InputError("config.json: a detector needs the names of its classes, 'id2label'")
-        count = 1 + max(map(int, names))  # some leave numbers out
-        if count > 100_000:
-            raise InputError(f"config.json: 'id2label' names a class {count - 1}, which is no sensible number")
-        labels = [f"LABEL_{k}" for k in range(count)]
-        for number, label in names.items():
-            labels[int(number)] = str(label)
-        config.pop("label2id", None)
-        model_type = str(config.pop("model_type", ""))
-        return cls(labels, dict(files["preprocessor_config.json"]), model_type, config)
-
-    def files(self) -> dict[str, Any]:
-        config = {
-            **self.config,
-            "model_type": self.model_type,
-            "id2label": {str(k): label for k, label in enumerate(self.labels)},
-            "label2id": {label: k for k, label in enumerate(self.labels)},
-        }
-        return {"config.json": config, "preprocessor_config.json": self.preprocessor}
 
     def open(self, source: Any) -> Image.Image:
         return image.load(source)
@@ -107,13 +59,8 @@ class Task:
             threshold: least score of an object, 0..1
         """
         width, height = self.open(source).size
-        scores, classes, corners = detection.decode(
-            outputs["logits"], outputs["pred_boxes"], self.model_type, width, height, threshold
-        )
-        return [
-            Detection(self.labels[c] if c < len(self.labels) else f"LABEL_{c}", float(s), Box(*map(float, b)))
-            for s, c, b in zip(scores, classes, corners)
-        ]
+        found = zip(*self.found(outputs, width, height, threshold))
+        return [Detection(label, float(score), Box(*map(float, corners))) for score, label, corners in found]
 
     def difference(self, expected: Arrays, found: Arrays) -> float:
         """How far two networks' outputs are apart, whatever the order of their queries."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,23 +12,14 @@ from PIL import Image, ImageDraw
 from sensorium.errors import InputError
 from sensorium.media import drawing, image, video
 from sensorium.ops import boxes as box_ops
-from sensorium.ops import detection, tracking_metrics
+from sensorium.ops import tracking_metrics
 from sensorium.ops.assignment import best_pairs
+from sensorium.ops.detection import Box, Detector
 from sensorium.ops.tracker import Tracker
 from sensorium.tasks import Arrays, Nets, Tally
 
 FAINT = 0.1  # least score of a detection that may carry on a track
 TRAIL = 60  # frames of which the way of an object is drawn
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """Corners in pixels of the frame; the origin is its upper left corner."""
-
-    xmin: float
-    ymin: float
-    xmax: float
-    ymax: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +45,8 @@ class Frame:
     objects: list[Tracked]
 
 
-@dataclass
-class Task:
-    """Tracks what any detector finds: a network that gives `logits` and `pred_boxes` as the DETR families do.
-
-    Attributes:
-        labels: names of the classes, in the order of the logits.
-        preprocessor: what `preprocessor_config.json` says.
-        model_type: the family, which says what a logit means (see `ops/detection.py`).
-        config: whatever else `config.json` says.
-    """
+class Task(Detector):
+    """Tracks what any detector finds: a network that gives `logits` and `pred_boxes` as the DETR families do."""
 
     name: ClassVar[str] = "object-tracking"
     source: ClassVar[str] = "frames"
@@ -72,36 +55,6 @@ class Task:
     lower_is_better: ClassVar[bool] = False
     padding: ClassVar[dict[str, float]] = {}
     evaluation: ClassVar[dict[str, Any]] = {}
-
-    labels: list[str]
-    preprocessor: dict[str, Any]
-    model_type: str = "yolos"
-    config: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def load(cls, files: Mapping[str, Any]) -> Task:
-        config = dict(files["config.json"])
-        names = config.pop("id2label", None)
-        if not isinstance(names, Mapping) or not names:
-            raise InputError("config.json: a detector needs the names of its classes, 'id2label'")
-        count = 1 + max(map(int, names))  # some leave numbers out
-        if count > 100_000:
-            raise InputError(f"config.json: 'id2label' names a class {count - 1}, which is no sensible number")
-        labels = [f"LABEL_{k}" for k in range(count)]
-        for number, label in names.items():
-            labels[int(number)] = str(label)
-        config.pop("label2id", None)
-        model_type = str(config.pop("model_type", ""))
-        return cls(labels, dict(files["preprocessor_config.json"]), model_type, config)
-
-    def files(self) -> dict[str, Any]:
-        config = {
-            **self.config,
-            "model_type": self.model_type,
-            "id2label": {str(k): label for k, label in enumerate(self.labels)},
-            "label2id": {label: k for k, label in enumerate(self.labels)},
-        }
-        return {"config.json": config, "preprocessor_config.json": self.preprocessor}
 
     def open(self, source: Any) -> video.Frames:
         """A video, an animation, a folder or a list of pictures; of a list of files, that each of them is a picture."""
@@ -125,10 +78,8 @@ class Task:
             outputs: `logits` (Q, C) and `pred_boxes` (Q, 4), centre form, fractions of the picture.
         """
         width, height = image.load(source).size
-        scores, classes, corners = detection.decode(
-            outputs["logits"], outputs["pred_boxes"], self.model_type, width, height, threshold
-        )
-        return corners, scores, [self.labels[c] if c < len(self.labels) else f"LABEL_{c}" for c in classes]
+        scores, labels, corners = self.found(outputs, width, height, threshold)
+        return corners, scores, labels
 
     def predict(
         self,
