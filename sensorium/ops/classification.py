@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from sensorium.errors import InputError
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[Any]
@@ -146,3 +148,16 @@ def shares(truths: Sequence[Sequence[str]]) -> dict[str, float]:
     """How often each label occurs among the examples, the most common first: the naive predictor's answer."""
     counts = Counter(label for labels in truths for label in labels)
     return {label: n / len(truths) for label, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))}
+
+
+def labels_of(config: Mapping[str, Any]) -> tuple[list[str], bool]:
+    """The labels that a `config.json` names, in the order of the logits, and whether several can be true at once.
+
+    Raises:
+        InputError: `id2label` does not name them from '0' on.
+    """
+    names = config.get("id2label")
+    if not isinstance(names, Mapping) or not names or not all(str(key).isdigit() for key in names):
+        raise InputError("config.json: 'id2label' is to name the labels, from '0' on")
+    labels = [str(names[key]) for key in sorted(names, key=int)]
+    return labels, config.get("problem_type") == "multi_label_classification"

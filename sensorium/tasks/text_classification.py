@@ -43,12 +43,8 @@ class Task:
     metric = "macro_f1"  # "mean_average_precision" for a model of several
 
     def __post_init__(self) -> None:
-        names = self.config.get("id2label")
-        if not isinstance(names, dict) or not names or not all(str(key).isdigit() for key in names):
-            raise InputError("config.json: 'id2label' is to name the labels, from '0' on")
-        self.labels = [str(names[key]) for key in sorted(names, key=int)]
+        self.labels, self.multi = classification.labels_of(self.config)
         self.number = {label: i for i, label in enumerate(self.labels)}
-        self.multi = self.config.get("problem_type") == "multi_label_classification"
         if self.multi:
             self.truth, self.metric = "labels", "mean_average_precision"
 
