@@ -7,6 +7,7 @@ graph: axes that are free stay free. Where it cannot be helped, it says so with 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ OPSET = 18
 IR_VERSION = 9
 RANK = 16
 ELEMENTS = 1 << 31  # of one array
+VALUES = 1 << 27  # of one array that a node makes of the example
 EXAMPLE = 4096  # elements of a small integer array that is worked out while building
 
 
@@ -275,6 +277,10 @@ class Graph:
             reason = str(error).split("] ")[-1].split("\n")[0][:160]
             raise InputError(f"{node.outputs[0]}: {node.op} does not fit inputs of shape {shapes}: {reason}") from None
         self._types.update(found)
+        for name in node.outputs:
+            shape = self.find_shape(name)
+            if shape is not None and math.prod(shape) > VALUES:
+                raise InputError(f"{name}: {node.op} makes an array of shape {list(shape)[:RANK]}: too large")
 
     def _work_out(self, node: Node) -> None:
         """Follow small integer arrays (shapes and what is computed from them) while building."""
