@@ -35,8 +35,8 @@ def plan(
     examples: list[Example],
     base: Path | None,
     *,
-    width: int = 144,
-    depth: int = 6,
+    width: int = 0,
+    depth: int = 0,
     kernel: int = 9,
     dropout: float = 0.1,
     factor: int = 0,
@@ -51,9 +51,11 @@ def plan(
     """What to train.
 
     Args:
-        width, depth, kernel, dropout: of the network from scratch.
+        width, depth: of the network from scratch; 0 for what suits the amount of sound.
+        kernel, dropout: of the network from scratch.
         factor: frames of 10 ms that one answer stands for: 1, 2 or 4; 0 for what the transcripts allow.
-        join: share of the examples that are joined with others of the batch, for sequences longer than the data's.
+        join: share of the batches whose examples are joined with others, for sequences longer than the data's; the
+            plain ones are quicker, and easier to begin with.
         most_joined: how many are joined at most.
         speed: how much quicker or slower (and higher or lower) speech is made, at most.
         noise: share of the examples with noise added.
@@ -111,6 +113,8 @@ def plan(
         },
     }
     task = Task(config, preprocessor, tokenizer_settings(), vocabulary, ctc_tokenizer(vocabulary, BLANK, DELIMITER))
+    hours = float(np.mean([seconds for _, seconds in known])) * len(examples) / 3600
+    width, depth = width or (96 if hours < 1 else 144 if hours < 10 else 256), depth or (5 if hours < 1 else 8)
     network = {"kind": "convolutions", "bands": preprocessor["feature_size"], "labels": len(vocabulary)}
     network |= {"factor": factor, "width": width, "depth": depth, "kernel": kernel, "groups": 1, "dropout": dropout}
     batch_size = 24
@@ -259,7 +263,8 @@ def batch(plan: Plan, examples: list[Example], rng: np.random.Generator | None) 
     task: Task = plan.task
     sounds = [(task.open(e.fields["audio"]), clean(e.fields["text"])) for e in examples]
     if rng is not None:
-        sounds = [_vary(plan, sounds, i, rng) for i in range(len(sounds))]
+        joined = bool(rng.random() < plan.parameters["join"])
+        sounds = [_vary(plan, sounds, i, joined, rng) for i in range(len(sounds))]
     items = [task.prepare(sound) for sound, _ in sounds]
     frames = np.array([task.frames(int(item["attention_mask"].sum())) for item in items], np.int64)
     if rng is not None and "input_features" in items[0]:
@@ -283,12 +288,14 @@ def spell(task: Task, said: str) -> list[int]:
     return [task.numbers[token] for token in tokens if token in task.numbers]
 
 
-def _vary(plan: Plan, sounds: list[tuple[Audio, str]], index: int, rng: np.random.Generator) -> tuple[Audio, str]:
+def _vary(
+    plan: Plan, sounds: list[tuple[Audio, str]], index: int, joined: bool, rng: np.random.Generator
+) -> tuple[Audio, str]:
     """One example as it might have been said by somebody else, somewhere else, perhaps with others after it."""
     p = plan.parameters
     chosen = [index]
-    if rng.random() < p["join"]:
-        chosen += rng.integers(0, len(sounds), rng.integers(1, max(2, p["most_joined"]))).tolist()
+    if joined:
+        chosen += rng.integers(0, len(sounds), rng.integers(0, max(1, p["most_joined"]))).tolist()
     rate = sounds[index][0].rate
     loudness = 10 ** rng.uniform(-1.2, 0)
     pieces, said, total = [_silence(rng, rate)], [], 0.0
