@@ -80,8 +80,6 @@ def recognise(paths: Sequence[str | os.PathLike[str]]) -> tuple[str, list[File]]
         if found and found[0][0] >= SURE:
             module = _readers()[found[0][1]]
             return found[0][1], [file for file in inner if module.match(file) > 0]
-    if found:
-        return found[0][1], files
     return None
 
 

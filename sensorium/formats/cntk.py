@@ -22,14 +22,10 @@ def match(file: File) -> float:
     entry = protobuf.first_bytes(file.head, 2) or b""  # a map entry: key 1, value 2
     inner = protobuf.shape_of(entry)
     key = protobuf.first_bytes(entry, 1) or b""
-    value = protobuf.shape_of(protobuf.first_bytes(entry, 2) or b"")
-    if (
-        inner is None
-        or set(inner) != {1, 2}
-        or not key.isascii()
-        or value is None
-        or not set(value) <= set(range(1, 14))
-    ):
+    value = protobuf.shape_of(protobuf.first_bytes(entry, 2) or b"")  # DictionaryValue: version 1, type 2
+    if inner is None or set(inner) != {1, 2} or not key.isascii() or value is None:
+        return 0.0
+    if not set(value) <= set(range(1, 14)) or any(value.get(n, {VARINT}) != {VARINT} for n in (1, 2)):
         return 0.0
     return 0.8 + 0.1 * (file.suffix in (".model", ".dnn", ".cntk"))
 

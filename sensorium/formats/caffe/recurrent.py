@@ -72,12 +72,8 @@ def _scan(
     for i, value in enumerate([*after, y]):
         body.output(body.add("Identity", value), body.fresh(f"{c.layer.name}.next{i}"))
     found = c.graph.add("Scan", *states, x, cont, outputs=count + 1, hint=c.hint, body=body, num_scan_inputs=2)
-    length = c.shape()[0]
-    c.graph.tell(found[-1], (length, batch, outputs))
     if not exposed:
         return found[-1]
-    for value in found[:-1]:
-        c.graph.tell(value, (batch, outputs))
     return [found[-1], *(c.graph.add("Unsqueeze", v, c.graph.ints(0)) for v in found[:-1])]
 
 

@@ -27,7 +27,7 @@ class Archive:
             self._zip = zipfile.ZipFile(file.path)
             members = self._zip.infolist()
         except DAMAGE as error:
-            raise InputError(f"{file.path}: a zip file that is truncated or corrupt: {error}") from None
+            raise InputError(f"{file.path}: a zip file that is truncated or corrupt: {str(error)[:120]}") from None
         if len(members) > MEMBERS:
             raise InputError(f"{file.path}: more than {MEMBERS} members in this zip file")
         names = [m.filename for m in members]
@@ -70,7 +70,7 @@ class Archive:
             RuntimeError,
             zlib.error,
         ) as error:
-            raise InputError(f"{self.file.path}: '{name}' is truncated or corrupt: {error}") from None
+            raise InputError(f"{self.file.path}: '{name}' is truncated or corrupt: {str(error)[:120]}") from None
         if len(data) > limit:
             raise InputError(f"{self.file.path}: '{name}' is larger than it claims; refused")
         return data

@@ -254,6 +254,9 @@ class Graph:
     def _infer(self, node: Node) -> None:
         if node.domain:
             return
+        if node.op == "Scan":
+            self._infer_scan(node)
+            return
         onnx = need("onnx", "formats")
         types = {name: self._type(name) for name in node.inputs if name}
         if any(kind is None for kind in types.values()) or any(isinstance(a, Graph) for a in node.attributes.values()):
@@ -281,6 +284,16 @@ class Graph:
             shape = self.find_shape(name)
             if shape is not None and math.prod(shape) > VALUES:
                 raise InputError(f"{name}: {node.op} makes an array of shape {list(shape)[:RANK]}: too large")
+
+    def _infer_scan(self, node: Node) -> None:
+        """The last states are as the body's; what is collected has the length of the sequences in front."""
+        body, count = node.attributes["body"], node.attributes["num_scan_inputs"]
+        states = len(node.inputs) - count
+        sequence = self.find_shape(node.inputs[-1])
+        for i, (name, (value, _)) in enumerate(zip(node.outputs, body._outputs)):
+            shape = body.find_shape(value)
+            if shape is not None and sequence is not None:
+                self.tell(name, shape if i < states else (sequence[0], *shape), body.dtype(value))
 
     def _work_out(self, node: Node) -> None:
         """Follow small integer arrays (shapes and what is computed from them) while building."""
@@ -420,7 +433,7 @@ class Graph:
         outputs = []
         for value, _ in self._outputs:
             kind = self._type(value)
-            ranked = kind is not None and kind.tensor_type.HasField("shape") and self.parent is None
+            ranked = kind is not None and kind.tensor_type.HasField("shape")
             shape = [None] * len(kind.tensor_type.shape.dim) if ranked else None
             outputs.append(info(value, self.dtype(value), shape))
         nodes = [self._node(onnx, node, names) for node in self.nodes]
