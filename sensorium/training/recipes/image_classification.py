@@ -86,7 +86,7 @@ def plan(
         "image_processor_type": "ViTImageProcessor",
         "do_resize": True,
         "size": {"height": height, "width": width},
-        "resample": 2,
+        "resample": 1,  # Lanczos: of Pillow's filters, the one that transformers.js computes alike
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
@@ -121,9 +121,14 @@ def _epochs(count: int) -> int:
 
 
 def _size(examples: list[Example]) -> tuple[int, int]:
-    """(height, width) for the network, from the pictures: their own shape, 128 squared at most, in steps of 8."""
+    """(height, width) for the network, from the pictures: their own shape, 128 squared at most, in steps of 8.
+
+    Small pictures that are all of one size keep it: what is not resized is the same for every reader.
+    """
     step = max(1, len(examples) // LOOKED_AT)
     sides = np.array([image.size(e.fields["image"]) for e in examples[::step]], float)
+    if (sides == sides[0]).all() and sides[0].min() >= 8 and sides[0].prod() <= 128**2:
+        return int(sides[0, 1]), int(sides[0, 0])
     shape = float(np.exp(np.median(np.log(sides[:, 0] / sides[:, 1]))))
     edge = float(np.clip(np.sqrt(np.median(sides.prod(axis=1))), 8, 128))
     width, height = edge * math.sqrt(shape), edge / math.sqrt(shape)
