@@ -127,7 +127,8 @@ def _size(examples: list[Example]) -> tuple[int, int]:
     """
     step = max(1, len(examples) // LOOKED_AT)
     sides = np.array([image.size(e.fields["image"]) for e in examples[::step]], float)
-    if (sides == sides[0]).all() and sides[0].min() >= 8 and sides[0].prod() <= 128**2:
+    same, least, most = (sides == sides[0]).all(), sides[0].min(), sides[0].max()
+    if same and least >= 8 and most <= 3 * least and sides[0].prod() <= 128**2:
         return int(sides[0, 1]), int(sides[0, 0])
     shape = float(np.exp(np.median(np.log(sides[:, 0] / sides[:, 1]))))
     edge = float(np.clip(np.sqrt(np.median(sides.prod(axis=1))), 8, 128))
