@@ -42,6 +42,7 @@ _OTHER_FONTS = (
     "msgothic.ttc",
     "arial.ttf",
 )
+CURVES = 6  # in one panel, at most: more cannot be told apart
 _SMOOTH = 3  # shapes are drawn this much larger and reduced, so that their edges are smooth
 
 
@@ -434,7 +435,8 @@ def _count(value: float) -> str:
 
 
 def curves(rows: Sequence[Mapping[str, object]]) -> Image.Image:
-    """Learning curves: what a run logged, one panel for the losses, one for shares (0..1), one for each other figure.
+    """Learning curves: what a run logged, a panel for the losses, one for the metrics that are shares (0..1), one for
+    each other figure; at most `CURVES` in a panel.
 
     Args:
         rows: as logged, in order; `step` (or else `epoch`, or else the number of the row) is the horizontal axis, and
@@ -461,9 +463,14 @@ def curves(rows: Sequence[Mapping[str, object]]) -> Image.Image:
         finite = [y for y in points[1] if math.isfinite(y)]
         low, high = min(finite, default=0.0), max(finite, default=0.0)
         share = low >= 0 and high <= 1 and high > 0.02
-        panel = "loss" if "loss" in name else "metrics" if share else name
+        # Figures of a group (`validation accuracy`) and of single steps (parts of the loss) are not to be compared.
+        panel = "loss" if "loss" in name else name if not share else "metrics" if " " in name else "in steps"
+        further = 1
+        while len(panels.get(panel, ())) >= CURVES:
+            further += 1
+            panel = f"{panel.split(', ')[0]}, {further}"
         panels.setdefault(panel, {})[name] = points
-    order = sorted(panels, key=lambda p: (p != "loss", p != "metrics"))
+    order = sorted(panels, key=lambda p: (p != "loss", not p.startswith("metrics")))
     charts = [lines(panels[p], title=p, across=across) for p in order]
     if not charts:
         return lines({}, title="nothing logged yet", across=across)

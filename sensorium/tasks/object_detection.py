@@ -121,7 +121,7 @@ class Task(Detector):
         if len(result) > MOST:
             result = [d for d in result if d.score >= 0.5]
         boxes = [(d.box.xmin, d.box.ymin, d.box.xmax, d.box.ymax) for d in result]
-        captions = [f"{d.label} {d.score:.2f}" for d in result]
+        captions = [f"{d.label} {d.score:.2f}" if d.score < 1 else d.label for d in result]  # a truth is certain
         colours = [self.labels.index(d.label) if d.label in self.labels else 0 for d in result]
         return drawing.boxes(self.open(source), boxes, captions, colours)
 

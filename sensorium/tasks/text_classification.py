@@ -129,11 +129,11 @@ class Task:
         answer = [Label(label, share) for label, share in shares.items() if label in self.number]
         return lambda source: answer
 
-    def truth_result(self, truth: str | list[str]) -> list[Label]:
-        return [Label(label, 1.0) for label in ([truth] if isinstance(truth, str) else truth)]
-
-    def draw(self, source: str, result: list[Label]) -> Image.Image:
-        return drawing.scores_card(self.open(source), [(r.label, r.score) for r in result[:8]])
+    def draw(self, source: str, result: list[Label], truth: str | list[str] = ()) -> Image.Image:  # type: ignore[assignment]
+        """The text with its labels as bars; where the truth is known, it is marked, and shown even if far down."""
+        right = [truth] if isinstance(truth, str) else list(truth)
+        shown = result[:5] + [r for r in result[5:] if r.label in right][:3]
+        return drawing.scores_card(self.open(source), [(r.label, r.score) for r in shown], right)
 
     def charts(self, predictions: Sequence[list[Label]], truths: Sequence[Any]) -> dict[str, Image.Image]:
         """The confusion matrix, for one label each."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from tokenizers import Tokenizer
 
 from sensorium.errors import InputError
-from sensorium.media import text
+from sensorium.media import drawing, text
 from sensorium.ops import translation_metrics as metrics
 from sensorium.ops.character_index import CharacterIndex
 from sensorium.ops.generation import Decoder, Settings, generate
@@ -196,14 +196,12 @@ class Task:
         known = [self.pair(truth)[1] if isinstance(truth, Mapping) else text.load(truth) for truth in truths]
         return lambda source: Translation(known[index.nearest(self.open(source))])
 
-    def draw(self, source: Any, result: Translation) -> Image.Image:
-        """Both texts, one above the other."""
-        font = ImageFont.load_default(18)
-        words = f"{self.open(source)[:400]}\n→ {result.translation_text[:400]}"
-        box = ImageDraw.Draw(Image.new("RGB", (1, 1))).multiline_textbbox((0, 0), words, font)
-        image = Image.new("RGB", (int(box[2]) + 20, int(box[3]) + 20), "white")
-        ImageDraw.Draw(image).multiline_text((10, 10), words, "black", font)
-        return image
+    def draw(self, source: Any, result: Translation, truth: Any = None) -> Image.Image:
+        """Both texts, one above the other; where it is known, the reference below them."""
+        paragraphs = [("Text", self.open(source)), ("Translation", result.translation_text)]
+        if truth is not None:
+            paragraphs.append(("Reference", self.pair(truth)[1] if isinstance(truth, Mapping) else text.load(truth)))
+        return drawing.text(paragraphs, 560)
 
 
 def pad(rows: Sequence[Sequence[int]], value: int) -> Arrays:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +17,8 @@ from sensorium.media import drawing
 from sensorium.runs import Run
 from sensorium.training.plan import Plan
 
-SHOWN = 16
+SHOWN = 12
+CELL = 480  # longest side of an answer, in pixels: its words must be readable
 
 
 def seen(batch: dict[str, Any]) -> Image.Image | None:
@@ -36,22 +38,26 @@ def seen(batch: dict[str, Any]) -> Image.Image | None:
 
 
 def answers(plan: Plan, found: Evaluation, indices: Sequence[int]) -> Image.Image | None:
-    """Answers drawn, each beside the truth where the task can draw it."""
+    """Answers drawn, each with the truth in it where the task can mark it, else with the truth beside or below it."""
     task = plan.task
+    marks = "truth" in inspect.signature(task.draw).parameters
+    pairs = not marks and hasattr(task, "truth_result")
     pictures, captions = [], []
     for i in indices:
         try:
             source = task.open(found.sources[i])
-            pictures.append(task.draw(source, found.predictions[i]))
+            told = {"truth": found.truths[i]} if marks else {}
+            pictures.append(task.draw(source, found.predictions[i], **told))
             captions.append(found.ids[i])
-            if hasattr(task, "truth_result"):
+            if pairs:
                 pictures.append(task.draw(source, task.truth_result(found.truths[i])))
                 captions.append("truth")
-            else:
+            elif not marks:
                 captions[-1] += f" | truth: {str(found.truths[i])[:60]}"
         except SensoriumError:
             continue
-    return drawing.grid(pictures, captions, columns=4) if pictures else None
+    cell = min(CELL, max((max(p.size) for p in pictures), default=CELL))
+    return drawing.grid(pictures, captions, columns=4 if pairs else 3, cell=cell) if pictures else None
 
 
 def draw(recipe: ModuleType, plan: Plan, run: Run, train: Sequence[Any], found: Evaluation, seed: int) -> list[Path]:
@@ -66,7 +72,9 @@ def draw(recipe: ModuleType, plan: Plan, run: Run, train: Sequence[Any], found: 
     rng = np.random.default_rng(seed)
     chosen = [train[i] for i in rng.permutation(len(train))[:SHOWN]]
     made["input"] = seen(recipe.batch(plan, chosen, rng))
-    made["predictions"] = answers(plan, found, range(min(SHOWN, len(found.ids))))
+    # Some from everywhere: data is often sorted by class.
+    spread = np.unique(np.linspace(0, len(found.ids) - 1, SHOWN).round().astype(int)).tolist()
+    made["predictions"] = answers(plan, found, spread)
     made["worst"] = answers(plan, found, found.worst(SHOWN))
     if hasattr(plan.task, "charts"):
         made |= plan.task.charts(found.predictions, found.truths)

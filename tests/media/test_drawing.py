@@ -63,6 +63,13 @@ def test_curves_leave_gaps_and_survive_anything() -> None:
     assert drawing.curves([{"loss": -5.0}, {"loss": -5.0}]).height > 100
 
 
+def test_many_metrics_get_several_panels() -> None:
+    few = {f"m{i}": 0.5 for i in range(6)}
+    one = drawing.curves([{"step": 1, "part": 0.5, "validation": few}])
+    two = drawing.curves([{"step": 1, "part": 0.5, "validation": {**few, "m6": 0.5}}])
+    assert two.height > one.height
+
+
 def test_histograms() -> None:
     assert shows(drawing.histogram([1, 2, 2, 3], "lengths", "words"), drawing.PALETTE[0])
     for odd in ([], [math.nan], [5.0] * 9, [1e300, -1e300]):

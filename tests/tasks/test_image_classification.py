@@ -99,7 +99,7 @@ def test_evaluation_with_metrics_baseline_and_unknown_labels(multi: bool) -> Non
     assert task.charts(found.predictions, found.truths).keys() == (set() if multi else {"confusion"})
     drawn = task.draw(examples[0].fields["image"], found.predictions[0])
     assert drawn.width > 300
-    task.draw(examples[0].fields["image"], task.truth_result(found.truths[0]))
+    task.draw(examples[0].fields["image"], found.predictions[0], found.truths[0])
 
 
 def reading_net() -> SimpleNamespace:
