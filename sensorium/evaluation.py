@@ -15,6 +15,8 @@ from sensorium.predictor import Predictor
 from sensorium.runs import SPLITS, of_model
 from sensorium.tasks import Task, to_json
 
+CHANGED = 0.01  # an example went better or worse where its quality (0..1) moved by more than this
+
 
 def examples_of(
     task: Task, data: Dataset, split: str | None, model: str | Path | None = None
@@ -103,7 +105,7 @@ def compare(
             "answers": [found[0].predictions[i], found[1].predictions[i]],
         }
         for i in sorted(range(len(examples)), key=lambda i: tallies[1][i].quality - tallies[0][i].quality)
-        if tallies[0][i].quality != tallies[1][i].quality
+        if abs(tallies[0][i].quality - tallies[1][i].quality) > CHANGED
     ]
     report: dict[str, Any] = to_json(
         {

@@ -14,6 +14,7 @@ ENDINGS = {
     "image": (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"),
     "audio": (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif", ".m4a"),
 }
+TEXTS = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".md", ".log")
 
 
 def expand(kind: str, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
@@ -47,6 +48,8 @@ def expand(kind: str, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
                         yield f"{name}:{number}", line.rstrip("\n")
             except UnicodeDecodeError:
                 raise InputError(f"{name}: not UTF-8 text") from None
+        elif Path(name).suffix.lower() in TEXTS and not any(c.isspace() for c in name):
+            raise InputError(f"{name}: no such file (a text that only looks like one goes through standard input, `-`)")
         else:
             yield name, name
 

@@ -45,6 +45,7 @@ def bad(tmp_path: Path) -> Path:
 
 CALLS = {
     "no verb of that name": ("learn x", 2),
+    "a verb misspelt": ("evalute x y", 2),
     "train: no such task": ("train image-classifcation {bad}/photos --out {bad}/out", 2),
     "train: no data": ("train image-classification {bad}/nowhere --out {bad}/out", 2),
     "train: empty folder": ("train image-classification {bad}/empty-folder --out {bad}/out", 2),
@@ -64,6 +65,7 @@ CALLS = {
     "evaluate: wrong task's data": ("evaluate {text} {bad}/photos", 2),
     "evaluate: no such split": ("evaluate {text} {data} --split other", 2),
     "evaluate: no such metric": ("evaluate {text} {data} --min beauty=1", 2),
+    "evaluate: no number demanded": ("evaluate {text} {data} --min accuracy=high", 2),
     "evaluate: below what is demanded": ("evaluate {text} {data} --min accuracy=1.01", 1),
     "evaluate: no such precision here": ("evaluate {text} {data} --precision fp16", 3),
     "predict: no such file": ("predict {image} {bad}/nowhere.png", 2),
@@ -73,6 +75,7 @@ CALLS = {
     "predict: empty folder": ("predict {image} {bad}/empty-folder", 2),
     "predict: a sound for a picture": ("predict {image} {bad}/silent.wav", 2),
     "predict: no such option": ("predict {image} {bad}/good.png --beams 3", 2),
+    "predict: nowhere to draw": ("predict {image} {bad}/good.png --draw {bad}/text.png/drawn", 2),
     "predict: empty model folder": ("predict {bad}/not-a-model x", 2),
     "predict: broken network": ("predict {bad}/broken-model x", 2),
     "verify: no model": ("verify {bad}/nowhere", 2),

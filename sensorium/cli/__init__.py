@@ -7,6 +7,7 @@ the call is wrong; 3 something it needs is missing; 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import os
 import sys
@@ -80,7 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"sensorium {__version__}")
             return 0
         if words[0] not in VERBS:
-            print(f"sensorium: there is no verb '{words[0]}'; see `sensorium --help`", file=sys.stderr)
+            near = difflib.get_close_matches(words[0], VERBS, 1)
+            hint = f"did you mean `{near[0]}`?" if near else "see `sensorium --help`"
+            print(f"sensorium: there is no verb '{words[0]}'; {hint}", file=sys.stderr)
             return 2
         parser, module = parser_of(words[0])
         if hasattr(module, "prepare"):  # options that depend on the other arguments
@@ -98,6 +101,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a folder that cannot be written, a disk that is full
+        if debug:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"sensorium: {where}{error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("sensorium: interrupted", file=sys.stderr)
         return 130

@@ -42,4 +42,10 @@ def run(given: argparse.Namespace) -> int:
     ]
     print(text.table(rows, ("metric", "A", "B", "B - A", "95 % interval")))
     print(f"\n{report['examples']} examples ({report['split']}): {report['better']} better, {report['worse']} worse")
+    changed = report["flipped"]
+    for word, some in (("worse", changed[:3]), ("better", changed[::-1][:3])):
+        for example in some:
+            before, after = example["quality"]
+            if (after > before) == (word == "better"):
+                print(f"{word}: {example['id']} (quality {text.number(before)} became {text.number(after)})")
     return 0

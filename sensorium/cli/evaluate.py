@@ -9,8 +9,16 @@ import argparse
 
 from sensorium.cli import text
 from sensorium.cli.options import add_task_options, task_options
-from sensorium.cli.train import assignment
 from sensorium.errors import InputError, Refused
+
+
+def bound(value: str) -> tuple[str, float]:
+    """`metric=number`."""
+    name, _, given = value.partition("=")
+    try:
+        return name, float(given)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{value}' is not metric=number, such as accuracy=0.9") from None
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,10 +30,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=("fp32", "fp16", "int8"), help="of the network")
     parser.add_argument("--threads", type=int, metavar="N", help="of one run (default: all cores)")
     parser.add_argument(
-        "--min", type=assignment, action="append", default=[], metavar="METRIC=VALUE", help="exit 1 below this"
+        "--min", type=bound, action="append", default=[], metavar="METRIC=VALUE", help="exit 1 below this"
     )
     parser.add_argument(
-        "--max", type=assignment, action="append", default=[], metavar="METRIC=VALUE", help="exit 1 above this"
+        "--max", type=bound, action="append", default=[], metavar="METRIC=VALUE", help="exit 1 above this"
     )
     parser.add_argument("--json", action="store_true", help="one JSON document")
 
@@ -60,10 +68,10 @@ def run(given: argparse.Namespace) -> int:
         print(f"\n{report['task']} on {report['examples']} examples ({report['split']})")
         print("worst: " + ", ".join(str(w["id"]) for w in report["worst"][:5]))
     for demanded, sign in ((given.min, 1), (given.max, -1)):
-        for name, bound in demanded:
+        for name, limit in demanded:
             if name not in found.metrics:
                 raise InputError(f"there is no metric '{name}'; there are: {', '.join(found.metrics)}")
             value = found.metrics[name]["value"]
-            if not sign * value >= sign * float(bound):
-                raise Refused(f"{name} is {value:.4f}, {'below' if sign > 0 else 'above'} the demanded {bound}")
+            if not sign * value >= sign * limit:
+                raise Refused(f"{name} is {value:.4f}, {'below' if sign > 0 else 'above'} the demanded {limit:g}")
     return 0

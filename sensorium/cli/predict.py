@@ -45,7 +45,6 @@ def run(given: argparse.Namespace) -> int:
             yield source
 
     status = 0
-    several = len(given.source) > 1 or given.source[0] == "-" or Path(given.source[0]).is_dir()
     for number, (source, result) in enumerate(predictor.stream(opened(), **task_options(given))):  # type: ignore[arg-type]
         name = names[number]
         if isinstance(result, SensoriumError):
@@ -59,7 +58,8 @@ def run(given: argparse.Namespace) -> int:
         if given.json:
             print(text.line({"source": name, "result": value}), flush=True)
         else:
-            print(f"{name}: {text.answer(value)}" if several else text.answer(value), flush=True)
+            # One thing asked, one answer; of several (a folder, a pattern, the lines of a file), each with its name.
+            print(text.answer(value) if [name] == given.source else f"{name}: {text.answer(value)}", flush=True)
         if given.draw:
             target = Path(given.draw) / f"{number:05d}-{Path(name).stem[:60].replace('/', '_')}.png"
             task.draw(task.open(source), result).save(target)

@@ -36,11 +36,12 @@ def line(value: Any) -> str:
 
 def metrics(found: Mapping[str, Mapping[str, Any]], baseline: Mapping[str, Any]) -> str:
     """The table of an evaluation's metrics."""
-    rows = [
-        (name, m["value"], f"{number(m['low'])} to {number(m['high'])}", baseline.get(name, ""))
-        for name, m in found.items()
-    ]
+    rows = [(name, m["value"], _interval(m), baseline.get(name, "")) for name, m in found.items()]
     return table(rows, ("metric", "value", "95 % interval", "naive baseline"))
+
+
+def _interval(m: Mapping[str, Any]) -> str:
+    return "-" if m["low"] is None or m["high"] is None else f"{number(m['low'])} to {number(m['high'])}"
 
 
 def answer(value: Any) -> str:

@@ -137,7 +137,7 @@ class Source:
                     found.append(name)
             if len(found) > MAX_FILES:
                 raise InputError(f"'{self.root}' holds more than {MAX_FILES:,} files: is it the right folder?")
-        if outside:
+        if outside and self.file is None:
             self.notes.append(f"{outside} links lead outside the data folder: left out (copy the files to use them)")
         return sorted(found, key=lambda name: name.split("/"))
 
