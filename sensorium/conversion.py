@@ -46,7 +46,14 @@ def convert(
     if task is not None:
         find(task)
     names = _labels(labels)
-    options = Options(tuple(outputs), dict(shapes or {}), image_size, Path(architecture) if architecture else None)
+    given = golden_sets(Path(check))[0][0] if check is not None else {}
+    options = Options(
+        tuple(outputs),
+        dict(shapes or {}),
+        image_size,
+        Path(architecture) if architecture else None,
+        {name: array.shape for name, array in given.items()},
+    )
     graph = formats.read(sources, options)
     proto = graph.model()
     told = {"mean": mean, "std": std, "layout": layout, "color": color, "size": image_size}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -155,12 +156,20 @@ class Options:
         shapes: shape of an input by its name, with the batch axis.
         image_size: (height, width) of the picture input.
         architecture: a file that describes the layers, for bare parameters.
+        examples: shapes of the reference inputs, where some were given to check with: what an example looks like, while
+            `shapes` is what the caller wants. Their names may have `_` for characters that archives cannot hold.
     """
 
     outputs: Sequence[str] = ()
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     image_size: tuple[int, int] | None = None
     architecture: Path | None = None
+    examples: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def example(self, name: str) -> tuple[int, ...] | None:
+        """The shape of the reference input of this name, if there is one."""
+        found = self.examples.get(name) or self.examples.get(re.sub(r"[^A-Za-z0-9_.-]", "_", name))
+        return tuple(found) if found else None
 
 
 def only(files: Iterable[File], what: str) -> File:
