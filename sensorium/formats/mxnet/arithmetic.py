@@ -298,7 +298,7 @@ def dot(call: Call) -> str:
     if ranks == (1, 1):
         value = call.add("MatMul", a, b)
         return str(value if "_np" in call.op else call.add("Reshape", value, call.ints(1)))
-    if "matmul" not in call.op and (ranks[1] > 2 or any(flips) and ranks != (2, 2)):
+    if "matmul" not in call.op and (ranks[1] > 2 or (any(flips) and ranks != (2, 2))):
         raise call.fault(f"a product of arrays with {ranks[0]} and {ranks[1]} axes is not supported")
     return str(call.add("MatMul", _flip(call, a, flips[0]), _flip(call, b, flips[1])))
 
@@ -318,7 +318,7 @@ def batch_dot(call: Call) -> str:
 
 @operator("_contrib_interleaved_matmul_selfatt_qk")
 def attention_scores(call: Call) -> str:
-    """Self-attention, queries, keys and values side by side: (time, batch, heads * 3 * width) to (batch * heads, time, time)."""
+    """Queries, keys and values side by side: (time, batch, heads * 3 * width) to (batch * heads, time, time)."""
     query, key, _ = _heads(call, call.x, 3)
     scale = call.shape(query)[-1] ** -0.5
     return str(call.add("MatMul", _times(call, query, scale), _flip(call, key, True)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -316,7 +317,7 @@ def split_at(call: Call) -> tuple[str, ...]:
         if places[:1] == [0]:
             places = places[1:]
         bounds = [0, *places, FAR]
-        parts = [_cut(call, call.x, [a], [b], [axis]) for a, b in zip(bounds, bounds[1:])]
+        parts = [_cut(call, call.x, [a], [b], [axis]) for a, b in pairwise(bounds)]
     if alone:
         parts = [str(call.add("Squeeze", part, call.ints(axis))) for part in parts]
     return tuple(parts)
@@ -344,7 +345,7 @@ def slice_axis(call: Call) -> str:
     axis = call.axis(call.whole("axis"), call.rank(call.x))
     begin, end = call.whole("begin"), call.whole_or_none("end")
     size = call.shape(call.x)[axis]
-    if end is not None and end > size or abs(begin) > size:
+    if (end is not None and end > size) or abs(begin) > size:
         raise Misfit(str(call.fault(f"{begin} to {end} of {size} values")), size, max(abs(begin), end or 0))
     return _cut(call, call.x, [begin], [FAR if end is None else end], [axis])
 
@@ -660,7 +661,9 @@ def bilinear_resize(call: Call) -> str:
         call.expect(2)
         target = call.dims(call.input(1), 2, 4)
     elif None not in factors:
-        scaled = call.add("Mul", call.cast(call.dims(call.x, 2, 4), np.float32), call.constant(np.float32(factors)))
+        scaled = call.add(
+            "Mul", call.cast(call.dims(call.x, 2, 4), np.float32), call.constant(np.array(factors, np.float32))
+        )
         target = call.cast(call.add("Floor", scaled), np.int64)
     else:
         target = call.ints(*sizes)

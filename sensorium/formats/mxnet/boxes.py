@@ -24,9 +24,9 @@ def multibox_prior(call: Call) -> str:
         raise call.fault("sizes, ratios, steps and offsets are not those of anchors")
     if call.rank(call.x) != 4:
         raise call.fault("an input with other than 4 axes")
-    roots = np.sqrt(np.float32(ratios))
-    wide = np.float32([s * roots[0] for s in sizes] + [sizes[0] * r for r in roots[1:]]) / 2
-    high = np.float32([s / roots[0] for s in sizes] + [sizes[0] / r for r in roots[1:]]) / 2
+    roots = np.sqrt(np.array(ratios, np.float32))
+    wide = np.array([s * roots[0] for s in sizes] + [sizes[0] * r for r in roots[1:]], np.float32) / 2
+    high = np.array([s / roots[0] for s in sizes] + [sizes[0] / r for r in roots[1:]], np.float32) / 2
     lengths = [call.dims(call.x, axis, axis + 1) for axis in (2, 3)]
     rows, columns = (call.cast(length, np.float32) for length in lengths)
     centres = []
@@ -82,9 +82,8 @@ def _kept(call: Call, boxes: str, classes: str, candidate: str, total: str, thre
         )
         scores = call.add("Where", own, scores, call.number_like(-1.0, rank))
     limit = float(np.nextafter(np.float32(threshold), np.float32(0)))
-    chosen = call.add(
-        "NonMaxSuppression", boxes, scores, total, call.constant(np.float32([limit])), call.constant(np.float32([0.0]))
-    )  # fmt: skip
+    limits = [call.constant(np.array([value], np.float32)) for value in (limit, 0.0)]
+    chosen = call.add("NonMaxSuppression", boxes, scores, total, *limits)
     places = call.add("Gather", chosen, call.ints(0, 2), axis=1)
     none = call.add("Expand", call.number_like(0.0, rank), call.dims(rank))
     ones = call.add("Expand", call.number_like(1.0, rank), call.dims(places, 0, 1))

@@ -109,9 +109,8 @@ def build(
         given = []
         for source, output in symbol.used(node):
             if output >= len(values[source]):
-                raise InputError(
-                    f"{symbol.where}: layer '{node.name}' ({node.op}): '{symbol.nodes[source].name}' has no output {output}"
-                )
+                before = symbol.nodes[source].name
+                raise InputError(f"{symbol.where}: layer '{node.name}' ({node.op}): '{before}' has no output {output}")
             given.append(values[source][output])
 
         def extra(ending: str, node: Node = node) -> str:
@@ -139,13 +138,9 @@ def build(
     for index, output in heads:
         if output >= len(values[index]):
             raise InputError(f"{symbol.where}: '{symbol.nodes[index].name}' has no output {output}")
-        name = output_names(symbol.nodes[index], _outputs(symbol.nodes[index], len(values[index])))[output]
+        name = output_names(symbol.nodes[index], len(values[index]))[output]
         graph.output(values[index][output], name)
     return graph
-
-
-def _outputs(node: Node, made: int) -> int:
-    return made if node.op != "null" else 1
 
 
 def _name(symbol: Symbol) -> str:
@@ -167,9 +162,8 @@ def read_graph(symbol: Symbol, arrays: Mapping[str, np.ndarray], options: Option
     for index in order:  # before shapes are tried
         node = symbol.nodes[index]
         if node.op != "null" and node.op not in OPERATORS:
-            raise InputError(
-                f"{symbol.where}: layer '{node.name[:100]}' ({node.op[:60]}): the operator {node.op[:60]} is unsupported"
-            )
+            kind = node.op[:60]
+            raise InputError(f"{symbol.where}: layer '{node.name[:100]}' ({kind}): the operator {kind} is unsupported")
     fault: InputError | None = None
     for guesses in _guesses(symbol, order, names, arrays, options):
         try:

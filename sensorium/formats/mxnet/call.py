@@ -16,7 +16,8 @@ Values = str | tuple[str, ...]
 OPERATORS: dict[str, Callable[[Call], Values]] = {}
 
 # Parameters that say how it is computed, not what.
-WITHOUT_EFFECT = frozenset({"workspace", "cudnn_tune", "cudnn_off", "num_args", "ctx", "ctx_group", "lr_mult", "wd_mult",
+WITHOUT_EFFECT = frozenset({"workspace", "cudnn_tune", "cudnn_off", "num_args", "ctx", "ctx_group", "lr_mult",
+    "wd_mult",
     "force_mirroring", "mirror_stage", "profiler_scope", "sparse_grad", "momentum", "grad_scale", "ignore_label",
     "use_ignore", "normalization", "out_grad", "smooth_alpha", "name", "is_int", "backend", "min_calib_range",
     "max_calib_range", "use_global_stats", "key_var_num", "layout_optimized"})  # fmt: skip

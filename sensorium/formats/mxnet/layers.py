@@ -348,12 +348,16 @@ def activation(call: Call) -> str:
     call.expect(1)
     kind = call.text("act_type", None, (*ACTIVATIONS, "log_sigmoid"))
     if kind == "log_sigmoid":
-        return log_sigmoid(call)
+        return _log_sigmoid(call)
     return str(call.add(ACTIVATIONS[kind], call.x))
 
 
 @operator("log_sigmoid")
 def log_sigmoid(call: Call) -> str:
+    return _log_sigmoid(call)
+
+
+def _log_sigmoid(call: Call) -> str:
     return str(call.add("Neg", call.add("Softplus", call.add("Neg", call.x))))
 
 

@@ -79,7 +79,7 @@ class Stream:
 
 
 def parse(data: bytes, where: str) -> dict[str, np.ndarray]:
-    """The arrays of a .params file by name, as it stores them (with `arg:` and `aux:`); views of `data` where it can be.
+    """The arrays of a .params file by name, as it stores them (with `arg:` and `aux:`), views where it can be.
 
     Raises:
         InputError: it is not such a file, cut short, or its counts are not possible.

@@ -14,7 +14,8 @@ NODES = 200_000
 
 # What ends a training graph: of these only the first input counts, the label is left out.
 LOSSES = frozenset(
-    {"SoftmaxOutput", "Softmax", "LinearRegressionOutput", "MAERegressionOutput", "LogisticRegressionOutput", "SVMOutput"}
+    {"SoftmaxOutput", "Softmax", "LinearRegressionOutput", "MAERegressionOutput", "LogisticRegressionOutput",
+     "SVMOutput"}
 )  # fmt: skip
 
 

@@ -1,0 +1,402 @@
+"""MXNet: every spelling and array version, the operators' arithmetic against numpy, and what must be refused."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from sensorium import formats
+from sensorium.errors import InputError
+from sensorium.formats import Options
+from tests.formats.mutations import survive
+
+RANDOM = np.random.default_rng(0)
+TYPES = {"float32": 0, "float64": 1, "float16": 2, "uint8": 3, "int32": 4, "int64": 6}
+Nodes = Sequence[tuple[str, str, dict[str, Any], Sequence[Any]]]
+
+
+def array(*shape: int) -> np.ndarray:
+    return RANDOM.standard_normal(shape).astype(np.float32)
+
+
+def stored(value: np.ndarray, version: int) -> bytes:
+    """One array, as MXNet's versions 0 to 3 write it."""
+    dims, rank = value.shape, value.ndim
+    if version == 0:
+        start = struct.pack(f"<I{rank}I", rank, *dims)
+    elif version == 1:
+        start = struct.pack(f"<II{rank}q", 0xF993FAC8, rank, *dims)
+    else:
+        start = struct.pack(f"<Iii{rank}q", 0xF993FAC9 + version - 2, 0, rank, *dims)
+    return start + struct.pack("<iii", 1, 0, TYPES[value.dtype.name]) + value.tobytes()
+
+
+def params(arrays: Mapping[str, np.ndarray], version: int = 2) -> bytes:
+    names = b"".join(struct.pack("<Q", len(n)) + n.encode() for n in arrays)
+    start = struct.pack("<QQQ", 0x112, 0, len(arrays))
+    return start + b"".join(stored(a, version) for a in arrays.values()) + struct.pack("<Q", len(arrays)) + names
+
+
+def symbol(nodes: Nodes, key: str = "attrs", heads: Sequence[Sequence[int]] | None = None) -> bytes:
+    """Nodes of (op, name, parameters, inputs: numbers of nodes, or [node, output])."""
+    entries = []
+    for op, name, attributes, inputs in nodes:
+        places = [list(i) if isinstance(i, (list, tuple)) else [i, 0] for i in inputs]
+        entry: dict[str, Any] = {"op": op, "name": name, "inputs": places}
+        if attributes:
+            entry[key] = {k: str(v) for k, v in attributes.items()}
+        entries.append(entry)
+    top = {"nodes": entries, "arg_nodes": [], "heads": heads or [[len(entries) - 1, 0]]}
+    return json.dumps(top | {"attrs": {"mxnet_version": ["int", 10901]}}).encode()
+
+
+def convert(
+    folder: Path, text: bytes, arrays: Mapping[str, np.ndarray], version: int = 2, **options: Any
+) -> Callable[..., list[np.ndarray]]:
+    (folder / "net-symbol.json").write_bytes(text)
+    (folder / "net-0000.params").write_bytes(params(arrays, version))
+    model = formats.read([folder / "net-symbol.json", folder / "net-0000.params"], Options(**options)).model()
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return lambda **feeds: list(session.run(None, feeds))
+
+
+def one(folder: Path, op: str, attributes: dict[str, Any], x: np.ndarray, **arrays: np.ndarray) -> np.ndarray:
+    """What one operator makes of `x` and of stored arrays."""
+    names = ["data", *arrays]
+    nodes = [("null", n, {}, ()) for n in names] + [(op, "y", attributes, range(len(names)))]
+    return convert(folder, symbol(nodes), {f"arg:{k}": v for k, v in arrays.items()}, shapes={"data": x.shape})(data=x)[
+        0
+    ]
+
+
+X = array(2, 4, 5, 6)
+LENET: Nodes = [
+    ("null", "data", {}, ()),
+    ("null", "c_weight", {}, ()),
+    ("Convolution", "c", {"kernel": "(3, 3)", "num_filter": 4, "no_bias": True}, (0, 1)),
+    ("null", "bn_gamma", {}, ()),
+    ("null", "bn_beta", {}, ()),
+    ("null", "bn_moving_mean", {}, ()),
+    ("null", "bn_moving_var", {}, ()),
+    ("BatchNorm", "bn", {}, (2, 3, 4, 5, 6)),
+    ("Activation", "r", {"act_type": "relu"}, (7,)),
+    ("Pooling", "p", {"kernel": "(2,2)", "stride": "(2,2)", "pool_type": "max", "pooling_convention": "full"}, (8,)),
+    ("null", "f_weight", {}, ()),
+    ("null", "f_bias", {}, ()),
+    ("FullyConnected", "f", {"num_hidden": 3}, (9, 10, 11)),
+    ("null", "softmax_label", {}, ()),
+    ("SoftmaxOutput", "softmax", {}, (12, 13)),
+]
+PARAMETERS = {
+    "arg:c_weight": array(4, 2, 3, 3),
+    "arg:bn_gamma": array(4),
+    "arg:bn_beta": array(4),
+    "aux:bn_moving_mean": array(4),
+    "aux:bn_moving_var": np.abs(array(4)) + 1,
+    "arg:f_weight": array(3, 4 * 3 * 3),
+    "arg:f_bias": array(3),
+}
+
+
+def lenet(x: np.ndarray) -> np.ndarray:
+    p = {k.split(":")[1]: v for k, v in PARAMETERS.items()}
+    windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), (2, 3))
+    y = np.einsum("nchwij,ocij->nohw", windows, p["c_weight"])
+
+    def per(name: str) -> np.ndarray:
+        return p[name][:, None, None]
+
+    y = np.maximum((y - per("bn_moving_mean")) / np.sqrt(per("bn_moving_var") + 1e-3) + per("bn_beta"), 0)
+    y = np.pad(y, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=-np.inf)
+    y = y.reshape(len(x), 4, 3, 2, 3, 2).max((3, 5)).reshape(len(x), -1) @ p["f_weight"].T + p["f_bias"]
+    e = np.exp(y - y.max(1, keepdims=True))
+    return e / e.sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize("version", [0, 1, 2, 3])
+@pytest.mark.parametrize("key", ["param", "attr", "attrs"])
+def test_network(tmp_path: Path, version: int, key: str) -> None:
+    """The stored gamma is ignored, the label is left out, and the size of the picture follows from the weights."""
+    run = convert(tmp_path, symbol(LENET, key), PARAMETERS, version)
+    x = array(3, 2, 7, 7)
+    np.testing.assert_allclose(run(data=x)[0], lenet(x), atol=1e-5)
+
+
+def test_old_files_do_not_name_the_statistics(tmp_path: Path) -> None:
+    nodes = [(op, name, a, [i - 2 if i > 6 else i for i in inputs]) for op, name, a, inputs in LENET]
+    nodes = nodes[:5] + nodes[7:]
+    nodes[5] = ("BatchNorm", "bn", {}, (2, 3, 4))
+    text = symbol(nodes, "param").replace(b'"attrs": {"mxnet_version": ["int", 10901]}', b'"more": 0')
+    x = array(1, 2, 7, 7)
+    np.testing.assert_allclose(convert(tmp_path, text, PARAMETERS, 0)(data=x)[0], lenet(x), atol=1e-5)
+
+
+def test_names_and_free_axes(tmp_path: Path) -> None:
+    (tmp_path / "a-symbol.json").write_bytes(symbol(LENET))
+    (tmp_path / "a-0001.params").write_bytes(params(PARAMETERS))
+    graph = formats.read([tmp_path], Options())
+    assert graph.free_axes(graph.inputs[0])[0] == "batch"
+    assert list(graph.outputs) == ["softmax_output"]
+    assert list(formats.read([tmp_path], Options(outputs=("p_output",))).outputs) == ["p_output"]
+    report = formats.inspect([tmp_path])
+    assert report["convertible"]
+    assert report["version"] == "1.9.1"
+    assert report["layers"]["Convolution"] == 1
+
+
+@pytest.mark.parametrize("kind", ["avg", "max", "sum"])
+@pytest.mark.parametrize("convention", ["valid", "full"])
+@pytest.mark.parametrize("counted", [True, False])
+@pytest.mark.parametrize(("kernel", "stride", "pad"), [(3, 2, 1), (2, 2, 0), (3, 2, 0), (2, 1, 1)])
+def test_pooling(tmp_path: Path, kind: str, convention: str, counted: bool, kernel: int, stride: int, pad: int) -> None:
+    attributes = {"kernel": (kernel,) * 2, "stride": (stride,) * 2, "pad": (pad,) * 2, "pool_type": kind}
+    attributes |= {"pooling_convention": convention, "count_include_pad": counted}
+    rounded = [(n + 2 * pad - kernel) / stride for n in X.shape[2:]]
+    sizes = [int(np.ceil(r) if convention == "full" else r) + 1 for r in rounded]
+    wanted = np.zeros((*X.shape[:2], *sizes), np.float32)
+    for i, j in np.ndindex(*sizes):
+        begin = [i * stride - pad, j * stride - pad]
+        end = [min(b + kernel, n + pad) for b, n in zip(begin, X.shape[2:])]
+        part = X[:, :, max(0, begin[0]) : max(0, end[0]), max(0, begin[1]) : max(0, end[1])]
+        area = (end[0] - begin[0]) * (end[1] - begin[1]) if counted else part.shape[2] * part.shape[3]
+        if kind == "max":
+            wanted[:, :, i, j] = part.max((2, 3))
+        else:
+            wanted[:, :, i, j] = part.sum((2, 3)) / (area if kind == "avg" else 1)
+    np.testing.assert_allclose(one(tmp_path, "Pooling", attributes, X), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("codes", "shape"),
+    [
+        ("(0, -1)", (2, 120)),
+        ("(-1, 0)", None),
+        ("(-2,)", (2, 4, 5, 6)),
+        ("(0, -3, 0)", (2, 20, 6)),
+        ("(-4, 1, 2, -2)", (1, 2, 4, 5, 6)),
+        ("(0, -4, -1, 2, 0, 0)", (2, 2, 2, 5, 6)),
+        ("(0, 0, -3)", (2, 4, 30)),
+        ("(-3, -3)", (8, 30)),
+        ("(2, 3, -1, 0, -9)", None),
+    ],
+)
+def test_reshape(tmp_path: Path, codes: str, shape: tuple[int, ...] | None) -> None:
+    if shape is None:
+        if codes == "(-1, 0)":  # 0 is the second axis
+            shape = (60, 4)
+        else:
+            with pytest.raises(InputError, match="-9"):
+                one(tmp_path, "Reshape", {"shape": codes}, X)
+            return
+    np.testing.assert_array_equal(one(tmp_path, "Reshape", {"shape": codes}, X), X.reshape(shape))
+
+
+SIMPLE: dict[str, tuple[str, dict[str, Any], Callable[[np.ndarray], np.ndarray]]] = {
+    "rminus": ("_rminus_scalar", {"scalar": 2}, lambda x: 2 - x),
+    "rdiv": ("_RDivScalar", {"scalar": 2}, lambda x: 2 / x),
+    "greater": ("_greater_scalar", {"scalar": 0.1}, lambda x: (x > 0.1).astype(np.float32)),
+    "mod": ("_mod_scalar", {"scalar": 0.7}, lambda x: np.mod(x, np.float32(0.7))),
+    "leaky": ("LeakyReLU", {}, lambda x: np.where(x > 0, x, x * 0.25)),
+    "rrelu": ("LeakyReLU", {"act_type": "rrelu"}, lambda x: np.where(x > 0, x, x * np.float32(0.2295))),
+    "exclude": ("sum", {"axis": 1, "exclude": True}, lambda x: x.sum((0, 2, 3))),
+    "everything": ("mean", {}, lambda x: x.mean(keepdims=True).reshape(1)),
+    "keep": ("max", {"axis": "(-1,)", "keepdims": "1"}, lambda x: x.max(-1, keepdims=True)),
+    "norm": ("norm", {"axis": 1, "ord": 2}, lambda x: np.sqrt((x * x).sum(1))),
+    "argmax": ("argmax", {"axis": 1}, lambda x: x.argmax(1).astype(np.float32)),
+    "slice": ("slice", {"begin": "(None, 1)", "end": "(None, 4)", "step": "(-1, 2)"}, lambda x: x[::-1, 1:4:2]),
+    "slice_axis": ("slice_axis", {"axis": -1, "begin": -3, "end": "None"}, lambda x: x[..., -3:]),
+    "transpose": ("transpose", {}, lambda x: x.T),
+    "swap": ("SwapAxis", {"dim1": 1, "dim2": 3}, lambda x: x.swapaxes(1, 3)),
+    "expand": ("expand_dims", {"axis": -2}, lambda x: x[..., None, :]),
+    "repeat": ("repeat", {"repeats": 2, "axis": 1}, lambda x: x.repeat(2, 1)),
+    "tile": ("tile", {"reps": "(2, 1)"}, lambda x: np.tile(x, (2, 1))),
+    "reverse": ("reverse", {"axis": "(2,)"}, lambda x: x[:, :, ::-1]),
+    "sort": ("sort", {"axis": 2, "is_ascend": False}, lambda x: -np.sort(-x, 2)),
+    "argsort": ("argsort", {}, lambda x: x.argsort(-1).astype(np.float32)),
+    "pad": ("Pad", {"mode": "reflect", "pad_width": "(0,0,0,0,1,2,0,1)"},
+            lambda x: np.pad(x, ((0, 0), (0, 0), (1, 2), (0, 1)), "reflect")),
+    "upsampling": ("UpSampling", {"scale": 2, "sample_type": "nearest", "num_args": 1},
+                   lambda x: x.repeat(2, 2).repeat(2, 3)),
+    "l2": ("L2Normalization", {"mode": "spatial"}, lambda x: x / np.sqrt((x * x).sum((2, 3), keepdims=True) + 1e-10)),
+    "clip": ("clip", {"a_min": "-0.5", "a_max": "0.5"}, lambda x: x.clip(-0.5, 0.5)),
+    "smooth": ("smooth_l1", {"scalar": 1.0}, lambda x: np.where(np.abs(x) < 1, 0.5 * x * x, np.abs(x) - 0.5)),
+    "temperature": ("softmax", {"axis": 1, "temperature": 2},
+                    lambda x: np.exp(x / 2) / np.exp(x / 2).sum(1, keepdims=True)),
+    "numpy reshape": ("_npx_reshape", {"newshape": "(-2, -5, -1)"}, lambda x: x.reshape(2, 20, 6)),
+    "numpy sum": ("_np_sum", {"axis": "None"}, lambda x: x.sum()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SIMPLE)
+def test_operator(tmp_path: Path, name: str) -> None:
+    op, attributes, wanted = SIMPLE[name]
+    np.testing.assert_allclose(one(tmp_path, op, attributes, X), wanted(X), rtol=1e-4, atol=1e-5)
+
+
+def test_several_outputs(tmp_path: Path) -> None:
+    nodes = [
+        ("null", "data", {}, ()),
+        ("SliceChannel", "s", {"num_outputs": 2}, (0,)),
+        ("elemwise_sub", "d", {}, ([1, 0], [1, 1])),
+    ]
+    run = convert(tmp_path, symbol(nodes, heads=[[2, 0], [1, 1]]), {}, shapes={"data": X.shape})
+    first, second = run(data=X)
+    np.testing.assert_allclose(first, X[:, :2] - X[:, 2:])
+    np.testing.assert_array_equal(second, X[:, 2:])
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return np.asarray(1 / (1 + np.exp(-x)))
+
+
+@pytest.mark.parametrize("mode", ["lstm", "gru", "rnn_tanh"])
+@pytest.mark.parametrize("directions", [1, 2])
+def test_recurrent(tmp_path: Path, mode: str, directions: int) -> None:
+    """Two layers, against the cells' equations; the batch differs from that of the example."""
+    width, hidden, layers, gates = 3, 4, 2, {"lstm": 4, "gru": 3, "rnn_tanh": 1}[mode]
+    weights, biases = [], []
+    for layer in range(layers):
+        size = width if layer == 0 else hidden * directions
+        weights.append([(array(gates, hidden, size), array(gates, hidden, hidden)) for _ in range(directions)])
+        biases.append([(array(gates, hidden), array(gates, hidden)) for _ in range(directions)])
+    row = [a for group in (weights, biases) for layer in group for pair in layer for a in pair]
+    x = array(5, 3, width)
+    y = x
+    for layer in range(layers):
+        sides = []
+        for side in range(directions):
+            (w, r), (b, c) = weights[layer][side], biases[layer][side]
+            h, cell, steps = np.zeros((3, hidden)), np.zeros((3, hidden)), []
+            for step in y[:: 1 - 2 * side]:
+                a = [step @ w[g].T + b[g] for g in range(gates)]
+                d = [h @ r[g].T + c[g] for g in range(gates)]
+                if mode == "lstm":
+                    i, f, n, o = (a[g] + d[g] for g in range(4))
+                    cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(n)
+                    h = sigmoid(o) * np.tanh(cell)
+                elif mode == "gru":
+                    z = sigmoid(a[1] + d[1])
+                    h = (1 - z) * np.tanh(a[2] + sigmoid(a[0] + d[0]) * d[2]) + z * h
+                else:
+                    h = np.tanh(a[0] + d[0])
+                steps.append(h)
+            sides.append(np.stack(steps[:: 1 - 2 * side]))
+        y = np.concatenate(sides, -1)
+    state = {"shape": f"({layers * directions}, 0, {hidden})"}
+    attributes = {"mode": mode, "state_size": hidden, "num_layers": layers, "bidirectional": directions == 2}
+    nodes = [("null", "data", {}, ()), ("null", "p", {}, ()), ("_zeros", "h", state, ()), ("_zeros", "c", state, ())]
+    inputs = (0, 1, 2, 3) if mode == "lstm" else (0, 1, 2)
+    nodes = [*nodes, ("RNN", "rnn", attributes, inputs)]
+    run = convert(tmp_path, symbol(nodes), {"p": np.concatenate([a.ravel() for a in row])})
+    np.testing.assert_allclose(run(data=x)[0], y, atol=1e-5)
+
+
+def detections(scores: np.ndarray, boxes: np.ndarray, threshold: float, overlap: float, best: int) -> np.ndarray:
+    """As multibox_detection.cc finds them, for offsets of zero."""
+    out = np.full((len(boxes), 6), -1, np.float32)
+    label, score = scores[1:].argmax(0), scores[1:].max(0)
+    valid = [i for i in range(len(boxes)) if score[i] >= threshold]
+    for row, i in enumerate(valid):
+        out[row] = [label[i], score[i], *boxes[i]]
+    order = sorted(valid, key=lambda i: -score[i])[:best]
+    out[len(order) : len(valid), 0] = -1
+    for row, i in enumerate(order):
+        out[row] = [label[i], score[i], *boxes[i]]
+    for a in range(len(order)):
+        for b in range(a + 1, len(order)):
+            p, q = out[a], out[b]
+            size = np.maximum(0, np.minimum(p[4:], q[4:]) - np.maximum(p[2:4], q[2:4]))
+            both = size.prod()
+            union = (p[4:] - p[2:4]).prod() + (q[4:] - q[2:4]).prod() - both
+            if p[0] >= 0 and p[0] == q[0] and both / union >= overlap:
+                out[b, 0] = -1
+    return out
+
+
+def test_detection(tmp_path: Path) -> None:
+    count = 40
+    corner = RANDOM.random((count, 2)).astype(np.float32) * 0.6
+    boxes = np.concatenate([corner, corner + 0.1 + 0.3 * RANDOM.random((count, 2)).astype(np.float32)], 1)
+    scores = RANDOM.random((2, 4, count)).astype(np.float32)
+    nodes = [("null", n, {}, ()) for n in ("prob", "loc", "anchors")]
+    attributes = {"threshold": 0.4, "nms_threshold": 0.3, "nms_topk": 25}
+    nodes = [*nodes, ("_contrib_MultiBoxDetection", "d", attributes, (0, 1, 2))]
+    shapes = {"prob": (1, 4, count), "loc": (1, 4 * count)}
+    run = convert(tmp_path, symbol(nodes), {"anchors": boxes[None]}, shapes=shapes)
+    found = run(prob=scores, loc=np.zeros((2, 4 * count), np.float32))[0]
+    for i in range(2):
+        np.testing.assert_allclose(found[i], detections(scores[i], boxes, 0.4, 0.3, 25), atol=1e-5)
+
+
+def test_anchors(tmp_path: Path) -> None:
+    found = one(tmp_path, "_contrib_MultiBoxPrior", {"sizes": "(0.4, 0.2)", "ratios": "(1, 4)"}, X[:, :, :2, :4])[0]
+    assert found.shape == (2 * 4 * 3, 4)
+    np.testing.assert_allclose(found[0], [0.125 - 0.1, 0.25 - 0.2, 0.125 + 0.1, 0.25 + 0.2], atol=1e-6)
+    np.testing.assert_allclose(found[2], [0.125 - 0.2, 0.25 - 0.1, 0.125 + 0.2, 0.25 + 0.1], atol=1e-6)
+
+
+def changed(place: int, **parameters: Any) -> Nodes:
+    nodes = list(LENET)
+    op, name, attributes, inputs = nodes[place]
+    nodes[place] = (parameters.pop("op", op), name, attributes | parameters, parameters.pop("inputs", inputs))
+    return nodes
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        (changed(8, op="_contrib_Teleport"), "layer 'r'.*_contrib_Teleport"),
+        (changed(8, act_type="swirl"), "layer 'r'.*swirl"),
+        (changed(9, pooling_convention="round"), "layer 'p'.*round"),
+        (changed(9, surprise=1), "layer 'p'.*surprise"),
+        (changed(2, num_filter=5), "layer 'c'"),
+        (changed(2, stride="(1, 1, 1)"), "layer 'c'.*stride"),
+        (changed(12, num_hidden=7), "layer 'f'"),
+        (changed(7, output_mean_var=True), "layer 'bn'.*output_mean_var"),
+        ([*LENET[:8], ("Activation", "loop", {"act_type": "relu"}, (8,))], "cycle"),
+    ],
+)
+def test_refused(tmp_path: Path, nodes: Nodes, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        convert(tmp_path, symbol(nodes), PARAMETERS)
+
+
+def test_missing_and_damaged(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no parameter 'f_bias'"):
+        convert(tmp_path, symbol(LENET), {k: v for k, v in PARAMETERS.items() if "f_bias" not in k})
+    (tmp_path / "net-0000.params").unlink()
+    with pytest.raises(InputError, match="params file with the weights is missing"):
+        formats.read([tmp_path], Options())
+    alone = tmp_path / "x.params"
+    alone.write_bytes(params(PARAMETERS))
+    with pytest.raises(InputError, match=r"symbol\.json"):
+        formats.read([alone], Options())
+    for data, message in (
+        (params(PARAMETERS)[:400], "truncated"),
+        (struct.pack("<QQQ", 0x112, 0, 1 << 60), "count of 1152921504606846976"),
+        (b"\xed" * 40, "magic"),
+    ):
+        alone.write_bytes(data)
+        with pytest.raises(InputError, match=message):
+            formats.read([tmp_path / "net-symbol.json", alone], Options())
+
+
+def test_mutations(tmp_path: Path) -> None:
+    text, weights = symbol(LENET), params(PARAMETERS)
+    first, second = tmp_path / "a-symbol.json", tmp_path / "a.params"
+
+    def work(a: bytes, b: bytes) -> None:
+        first.write_bytes(a)
+        second.write_bytes(b)
+        formats.read([first, second], Options())
+
+    refused = survive(weights, 60, lambda data: work(text, data))[1]
+    refused += survive(text, 36, lambda data: work(data, weights), seed=1)[1]
+    assert refused > 40
