@@ -22,7 +22,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from sensorium.errors import InputError, SensoriumError
+from sensorium.errors import InputError, MissingError, SensoriumError
 from sensorium.formats.shared.graph import Graph
 from sensorium.formats.shared.report import Report
 from sensorium.formats.shared.source import ENTRIES, File, Options, nature
@@ -108,7 +108,23 @@ def inspect(paths: Sequence[str | os.PathLike[str]]) -> dict[str, Any]:
     report: Report = _guarded(module, files, lambda: module.inspect(files))
     if not hasattr(module, "read") and report.reason is None:
         report.reason = f"{module.TITLE} models are not converted yet"
+    if report.reason is None and not report.missing:
+        _try(module, files, report)
     return report.to_json() | {"bytes": sum(file.size for file in files)}
+
+
+def _try(module: ModuleType, files: Sequence[File], report: Report) -> None:
+    """Convert in memory, to say what stands in the way, or how much the network computes."""
+    try:
+        graph: Graph = _guarded(module, files, lambda: module.read(files, Options()))
+        report.multiply_adds = graph.multiply_adds()
+        report.inputs = {i.name: [graph.free_axes(i).get(a, n) for a, n in enumerate(i.shape)] for i in graph.inputs}
+        report.outputs = {name: list(graph.find_shape(value) or ()) or None for name, value in graph.outputs.items()}
+        report.notes += graph.notes
+    except InputError as error:
+        report.missing.append(str(error))
+    except MissingError as error:
+        report.notes.append(f"to convert it, {error}")
 
 
 def read(paths: Sequence[str | os.PathLike[str]], options: Options | None = None) -> Graph:
