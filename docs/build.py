@@ -39,6 +39,8 @@ def shown(result: dict[str, Any], name: str) -> str:
 
 
 def results_table() -> str:
+    if not results():
+        return ""
     rows = ["| task | data, from scratch | on the test split | trained | model |", "|---|---|---|---|---|"]
     for name, r in sorted(results().items(), key=lambda item: item[1]["task"]):
         metrics = HEAD_METRICS.get(r["task"]) or (tasks.find(r["task"]).metric,)
