@@ -22,6 +22,8 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from sensorium.errors import InputError, MissingError, SensoriumError
 from sensorium.formats.shared.graph import Graph
 from sensorium.formats.shared.report import Report
@@ -147,7 +149,8 @@ def read(paths: Sequence[str | os.PathLike[str]], options: Options | None = None
 def _guarded(module: ModuleType, files: Sequence[File], work: Any) -> Any:
     """Run a reader; whatever a damaged file makes it stumble over becomes one line."""
     try:
-        return work()
+        with np.errstate(all="ignore"):  # of damaged weights
+            return work()
     except SensoriumError as error:
         text = str(error)
         if any(str(file.path) in text for file in files):

@@ -184,8 +184,14 @@ class Weights:
                 f"{self.path}: the weights are too short: layer {section.number} [{section.kind}] needs {4 * count} "
                 f"bytes, {4 * (len(self.values) - self.at)} are left; truncated, or of another .cfg"
             )
+        found = self.values[self.at : self.at + count]
+        if not np.isfinite(found).all():
+            raise InputError(
+                f"{self.path}: layer {section.number} [{section.kind}]: its weights are not all numbers: corrupt, or "
+                "of another .cfg"
+            )
         self.at += count
-        return self.values[self.at - count : self.at].reshape(shape)
+        return found.reshape(shape)
 
 
 @dataclass
@@ -251,6 +257,8 @@ SIMPLE = {"relu": "Relu", "logistic": "Sigmoid", "tanh": "Tanh"}
 def _norm(s: State, section: Section, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Factor and shift for batch normalisation: scale * (x - mean) / (sqrt(variance) + 0.000001), as Darknet has it."""
     scales, mean, variance = (s.weights.take(section, count) for _ in range(3))
+    if (variance < 0).any():
+        raise section.fault("a negative variance in its weights: corrupt, or of another .cfg")
     factor = scales.astype(np.float64) / (np.sqrt(variance.astype(np.float64)) + 1e-6)
     return factor, -mean * factor
 
