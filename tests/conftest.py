@@ -30,3 +30,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trained]
         return made[name]
 
     return model
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the same trained model run in the same process, so that each is trained once."""
+    for item in items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        task = parameters.get("trained") or parameters.get("task")
+        if task in CASES:
+            item.add_marker(pytest.mark.xdist_group(task))
+        elif "models" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("image-classification"))
