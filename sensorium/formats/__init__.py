@@ -3,6 +3,7 @@
 A reader is a module here with
 
     TITLE                              the name people know it by
+    ENDINGS                            endings of its files' names, for the message when a file is something else
     match(file) -> float               how surely a file is of this format, 0 to 1: by container, magic and structure;
                                        the ending of its name only breaks ties
     inspect(files) -> Report           what is in it, without running or unpickling anything of it
@@ -91,6 +92,9 @@ def _known(paths: Sequence[str | os.PathLike[str]]) -> tuple[ModuleType, list[Fi
     found = recognise(paths)
     if found is None:
         file = File.of(paths[0])
+        for module in _readers().values():
+            if file.suffix in getattr(module, "ENDINGS", ()):
+                raise InputError(f"{file.path}: {nature(file)}, not a {module.TITLE} model as its name says")
         raise InputError(
             f"{file.path}: {nature(file)}; not a model of a format that is known here (see docs/foreign-formats.md)"
         )

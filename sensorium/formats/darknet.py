@@ -15,6 +15,7 @@ from sensorium.formats.shared.report import Report
 from sensorium.formats.shared.source import File, Options, nature
 
 TITLE = "Darknet"
+ENDINGS = (".weights",)
 SECTIONS = 10_000
 SIDE = 16384  # largest picture
 CHANNELS = 65536

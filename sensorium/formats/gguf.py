@@ -10,6 +10,7 @@ from sensorium.formats.shared.report import Report
 from sensorium.formats.shared.source import File
 
 TITLE = "GGUF"
+ENDINGS = (".gguf",)
 # Size and struct code of the value types 0 to 7 and 10 to 12; 8 is text, 9 an array.
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 PAIRS = 100_000

@@ -17,6 +17,7 @@ from sensorium.formats.shared.report import Report
 from sensorium.formats.shared.source import File, Options, nature
 
 TITLE = "Keras"
+ENDINGS = (".h5", ".keras", ".hdf5")
 HDF5 = b"\x89HDF\r\n\x1a\n"
 ZIP = b"PK\x03\x04"
 

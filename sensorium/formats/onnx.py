@@ -12,6 +12,7 @@ from sensorium.formats.shared.report import Report
 from sensorium.formats.shared.source import File
 
 TITLE = "ONNX"
+ENDINGS = (".onnx",)
 NODES = 200_000
 
 

@@ -10,6 +10,7 @@ from sensorium.formats.shared.report import Report
 from sensorium.formats.shared.source import File
 
 TITLE = "PaddlePaddle"
+ENDINGS = (".pdmodel",)
 
 
 def match(file: File) -> float:

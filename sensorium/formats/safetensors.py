@@ -12,6 +12,7 @@ from sensorium.formats.shared.report import Report
 from sensorium.formats.shared.source import File
 
 TITLE = "safetensors"
+ENDINGS = (".safetensors",)
 HEADER_LIMIT = 100 << 20
 SIZES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2,
          "I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1}  # fmt: skip

@@ -10,6 +10,7 @@ from sensorium.formats.shared.report import Report
 from sensorium.formats.shared.source import File
 
 TITLE = "TensorFlow"
+ENDINGS = (".pb", ".meta")
 # Operators that touch files, processes or the network when the graph runs.
 DANGEROUS = frozenset({"ReadFile", "WriteFile", "MatchingFiles", "PyFunc", "EagerPyFunc", "PyFuncStateless",
                        "PrintV2", "Save", "SaveV2", "MergeV2Checkpoints"})  # fmt: skip

@@ -8,6 +8,7 @@ from sensorium.formats.shared.report import Report
 from sensorium.formats.shared.source import File
 
 TITLE = "TFLite"
+ENDINGS = (".tflite",)
 
 
 def match(file: File) -> float:

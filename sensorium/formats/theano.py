@@ -13,6 +13,7 @@ from sensorium.formats.shared.report import Report
 from sensorium.formats.shared.source import File
 
 TITLE = "Theano/Lasagne"
+ENDINGS = (".npz",)
 
 
 def match(file: File) -> float:

@@ -11,6 +11,7 @@ from sensorium.formats.shared.report import Report
 from sensorium.formats.shared.source import File
 
 TITLE = "PyTorch"
+ENDINGS = (".pt", ".pth", ".pt2")
 LEGACY = bytes.fromhex("80028a0a6cfc9c46f920")  # the magic number of torch.save before 1.6, as a pickle
 
 

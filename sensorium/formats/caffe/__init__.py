@@ -14,6 +14,7 @@ from sensorium.formats.shared.report import Report
 from sensorium.formats.shared.source import File, Options, nature
 
 TITLE = "Caffe"
+ENDINGS = (".caffemodel", ".prototxt")
 
 
 def match(file: File) -> float:

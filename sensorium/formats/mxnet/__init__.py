@@ -15,6 +15,7 @@ from sensorium.formats.shared.report import Report
 from sensorium.formats.shared.source import File, Options, nature, only
 
 TITLE = "MXNet"
+ENDINGS = (".params",)
 
 
 def match(file: File) -> float:
