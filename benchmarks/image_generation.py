@@ -149,7 +149,7 @@ def main() -> None:
     }
     naive = task.baseline([e.fields.get("label") for e in train], [e.fields["image"] for e in train])
     made["Gaussian of the pixels of each class"] = [naive(w).image for w in wanted]
-    plan = recipe.plan(train, None, size=task.size)
+    plan = recipe.plan(train, None, image_size=task.size)
     network = train_autoencoder(plan, train, 60 * given.minutes, given.seed)
     with torch.inference_mode():
         labels = torch.tensor(np.stack([task.prepare(w)["class_labels"] for w in wanted]))

@@ -25,7 +25,9 @@ class Case:
 
 CASES = {
     "image-classification": Case(tiny.image_folder, {"epochs": 6, "image_size": 32}, {"accuracy": 0.8}),
-    "image-generation": Case(tiny.image_folder, {"epochs": 2, "width": 16}, {}, {"steps": 2}),
+    "image-generation": Case(
+        tiny.image_folder, {"epochs": 2, "widths": [16, 32], "features": 16, "image_size": 16}, {}, {"steps": 2}
+    ),
     "object-detection": Case(tiny.coco, {"epochs": 3, "image_size": 96, "width": 16}),
     "object-tracking": Case(tiny.mot, {"epochs": 2, "image_size": 96, "width": 16}),
     "text-classification": Case(lambda root: tiny.topics(root / "topics.tsv"), {"epochs": 6}, {"accuracy": 0.8}),

@@ -183,3 +183,7 @@ class Detector:
         )
         names = [self.labels[c] if c < len(self.labels) else f"LABEL_{c}" for c in classes]
         return scores, names, corners
+
+    def difference(self, expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> float:
+        """How far two networks' outputs are apart, whatever the order of their queries."""
+        return difference(expected, found, self.model_type)

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from sensorium.media import drawing, image
-from sensorium.ops import coco_ap, detection
+from sensorium.ops import coco_ap
 from sensorium.ops.detection import Box, Detector
 from sensorium.tasks import Arrays, Nets, Tally
 
@@ -61,10 +61,6 @@ class Task(Detector):
         width, height = self.open(source).size
         found = zip(*self.found(outputs, width, height, threshold))
         return [Detection(label, float(score), Box(*map(float, corners))) for score, label, corners in found]
-
-    def difference(self, expected: Arrays, found: Arrays) -> float:
-        """How far two networks' outputs are apart, whatever the order of their queries."""
-        return detection.difference(expected, found, self.model_type)
 
     @staticmethod
     def alike(a: Sequence[Detection], b: Sequence[Detection], tolerance: float) -> bool:

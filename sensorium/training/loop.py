@@ -218,6 +218,13 @@ def fit(
                 tick = time.monotonic()
                 improved = validate(recipe, plan, network, average, val, run, board, state, seed, world)
                 validation_seconds.append(time.monotonic() - tick)
+                if world.leader and not sys.stderr.isatty():  # where there is no bar
+                    best = (
+                        "no finite value yet"
+                        if state.best is None
+                        else f"best {state.best:.4f} at step {state.best_step}"
+                    )
+                    note(f"epoch {state.epoch} of {math.ceil(state.length)}, {state.seconds:.0f} s: {best}")
                 if improved and world.leader:
                     with average.applied(network):
                         checkpoints.save(root / checkpoints.BEST, weights(network), asdict(state))

@@ -175,6 +175,8 @@ def train(
     run = Run(out)
     if run.exists and not resume:
         raise InputError(f"{out}: holds a run already; go on with it by --resume, or give another --out")
+    if resume and not run.exists:
+        note(f"{out}: there is no run here yet: a new one begins")
     found = open_data(Path(data), splits=splits, task=task)
     note(f"{found.path}: {found.format}, {len(found.examples)} examples")
     for line in found.notes:

@@ -58,7 +58,7 @@ def test_what_cannot_be_planned(digits, tmp_path):
     with pytest.raises(InputError, match="label all or none"):
         small([*digits, Example("x", {"image": digits[0].fields["image"]}, "x")])
     with pytest.raises(InputError, match="multiple"):
-        small(digits, size=18)
+        small(digits, image_size=18)
     with pytest.raises(InputError, match="from scratch"):
         recipe.plan(digits, tmp_path)
 

@@ -27,7 +27,7 @@ def plan(
     examples: list[Example],
     base: Path | None,
     *,
-    size: int = 0,
+    image_size: int = 0,
     widths: tuple[int, ...] = (64, 96, 128),
     layers: int = 1,
     patch: int = 0,
@@ -45,7 +45,7 @@ def plan(
     """Classes, size and colours from the data.
 
     Args:
-        size: side of the pictures made, in pixels; 0 for that of the data, at most 32.
+        image_size: side of the pictures made, in pixels; 0 for that of the data, at most 32.
         widths: channels of the network at each level.
         layers: blocks at each level.
         patch: side of the squares of pixels that are one place of the first level; 0 for 2 (from 64 pixels on, 4).
@@ -65,13 +65,14 @@ def plan(
     if labels and unlabelled:
         raise InputError(f"{unlabelled[0].where}: no label, but other examples have one: label all or none")
     some = examples[:: max(1, len(examples) // LOOKED_AT)]
+    size = image_size
     if not size:
         side = float(np.median([min(media.size(e.fields["image"])) for e in some]))
         size = int(np.clip(8 * np.ceil(side / 8), 16, 32))
     patch = patch or (2 if size < 64 else 4)
     step = patch * 2 ** (len(widths) - 1)
     if size % step:
-        raise InputError(f"size={size} is not a multiple of {step}, which patch and widths ask for")
+        raise InputError(f"image_size={size} is not a multiple of {step}, which patch and widths ask for")
     channels = 1 if all(_is_grey(media.load(e.fields["image"])) for e in some) else 3
     config = {
         "model_type": "unet2d",
