@@ -177,6 +177,8 @@ def _layers(model: dict[str, Any], report: Report, version: int) -> None:
         config = entry["config"] if isinstance(entry["config"], dict) else {}
         known = modern(kind, config)[0] in LAYERS or kind in MODELS | CODE or kind == "InputLayer"
         is_layer = known or ".layers" in module or "inbound_nodes" in entry or module.split(".")[0] not in OURS
+        if kind in MODELS:
+            continue
         if is_layer or (module == "keras" and "name" in config and "trainable" in config):
             report.layers[kind] += 1
             if not known and not kind.endswith("Cell") and kind != "StackedRNNCells":

@@ -481,7 +481,7 @@ def _normalization(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> 
     for given in (mean, variance):
         array = np.asarray(given, np.float64)
         sizes = [net.size(value, a) for a in axes]
-        array = np.broadcast_to(array.reshape(-1) if array.size == 1 else array.reshape(sizes), sizes or [])
+        array = np.broadcast_to(array.reshape([1] * len(axes)) if array.size == 1 else array.reshape(sizes), sizes)
         parts.append(_along(array, axes, rank, part))
     spread = np.maximum(np.sqrt(parts[1]), 1e-7)
     if part.flag("invert"):
@@ -968,19 +968,21 @@ def _multi_head(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Any
     q = net.op("Mul", q, net.number(1 / math.sqrt(size)))
     scores = net.op("MatMul", q, net.op("Transpose", k, perm=[0, 1, 3, 2]))
     seen: list[str] = []
-    for mask, axis in ((query.mask, 2), (value.mask, 1), (key.mask if key is not value else None, 1)):
-        if mask is not None:
-            seen.append(_mask_of(net, _mask_of(net, mask, axis), 1))
+    masks = {"query": query.mask, "value": value.mask, "key": key.mask if key is not value else None}
+    masks |= {n: told.name for n in masks if isinstance(told := extra.get(f"{n}_mask"), Value)}
+    for hidden, axis in ((masks["query"], 2), (masks["value"], 1), (masks["key"], 1)):
+        if hidden is not None:
+            seen.append(_mask_of(net, _mask_of(net, hidden, axis), 1))
     given = extra.get("attention_mask")
     if isinstance(given, Value):
-        mask = net.op("Cast", given.name, to=9)
-        seen.append(net.op("Unsqueeze", mask, net.ints([1])) if net.rank(mask) == 3 else mask)
+        wanted = net.op("Cast", given.name, to=9)
+        seen.append(net.op("Unsqueeze", wanted, net.ints([1])) if net.rank(wanted) == 3 else wanted)
     elif given is not None:
         raise part.fault("an attention mask that is stored in the file is not converted")
     if extra.get("use_causal_mask"):
         seen.append(_causal(net, scores))
-    for mask in seen[1:]:
-        seen[0] = net.op("And", seen[0], mask)
+    for other in seen[1:]:
+        seen[0] = net.op("And", seen[0], other)
     if seen:
         scores = net.op(
             "Add", scores, net.where(seen[0], net.number(0.0), net.number(-3e38 if net.dialect.version == 3 else -1e9))

@@ -19,7 +19,13 @@ MODELS = {"Sequential", "Functional", "Model"}
 CODE = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "FlaxLayer", "JaxLayer"}
 OURS = {"keras", "builtins", "tensorflow", "tf_keras", "keras_core"}
 ARGUMENTS = {"mask", "training", "initial_state", "query", "value", "key", "attention_mask", "use_causal_mask",
-             "return_attention_scores", "inputs", "count_weights"}  # fmt: skip
+             "return_attention_scores", "inputs", "count_weights", "query_mask", "value_mask", "key_mask"}  # fmt: skip
+OPERATIONS = {
+    "Add": ("Add", 2), "Subtract": ("Sub", 2), "Multiply": ("Mul", 2), "Divide": ("Div", 2), "TrueDivide": ("Div", 2),
+    "Maximum": ("Max", 2), "Minimum": ("Min", 2),
+    "Negative": ("Neg", 1), "Absolute": ("Abs", 1), "Relu": ("Relu", 1), "Sigmoid": ("Sigmoid", 1), "Tanh": ("Tanh", 1),
+    "Exp": ("Exp", 1), "Sqrt": ("Sqrt", 1), "Matmul": ("MatMul", 2),
+}  # fmt: skip
 DEPTH = 30
 COUNT = 20_000
 EXAMPLE = 48  # size of a free axis in the example
@@ -147,6 +153,9 @@ class Builder:
             note = "the source computes in float16 or float64, here it is float32"
             if note not in self.net.graph.notes:
                 self.net.graph.notes.append(note)
+        mask = extra.get("mask")
+        if len(inputs) == 1 and isinstance(mask, Value) and inputs[0].mask is None:
+            inputs = [Value(inputs[0].name, mask.name)]
         part = Layer(kind, name or kind, config, weights)
         if not inputs:
             raise part.fault("has no input")
@@ -259,6 +268,9 @@ class Builder:
                 continue
             left.pop()
             given, extra = _resolved(args, known), _resolved(kwargs, known)
+            if str(layers[name].get("module") or "").startswith("keras.src.ops"):
+                known[name, node, 0] = self.operation(layers[name], given, extra)
+                continue
             values = list(flatten(given))
             for key in ("inputs", "sequence", "input"):
                 if isinstance(extra.get(key), (Value, list)):
@@ -274,6 +286,37 @@ class Builder:
         outputs = [known[reference] for reference in wanted]
         self.wanted = wanted
         return outputs[0] if len(outputs) == 1 else outputs
+
+    def operation(self, entry: Mapping[str, Any], args: Any, kwargs: Mapping[str, Any]) -> Value:
+        """A function of `keras.ops` between the layers, on values and numbers."""
+        kind, name, net = str(entry.get("class_name")), name_of(entry), self.net
+        good = isinstance(args, list) and all(isinstance(a, Value) or type(a) in (int, float) for a in args)
+        if not good or kwargs or OPERATIONS.get(kind, ("", 0))[1] != len(args):
+            raise InputError(f"layer '{name[:80]}' ({kind[:60]}): this function of keras.ops is not known")
+        first = next((a for a in args if isinstance(a, Value)), None)
+        if first is None:
+            raise InputError(f"layer '{name[:80]}' ({kind[:60]}): has no input")
+        dtype = net.graph.dtype(first.name)
+        if (dtype.kind in "iu" and any(isinstance(a, float) for a in args)) or kind in ("Divide", "TrueDivide"):
+            dtype = np.dtype(np.float32)
+        op = OPERATIONS[kind][0]
+        if op in ("And", "Or", "Not"):
+            if not all(isinstance(a, Value) and net.graph.dtype(a.name).kind == "b" for a in args):
+                raise InputError(f"layer '{name[:80]}' ({kind[:60]}): takes truth values")
+            return Value(net.op(op, *[a.name for a in args]))
+        if dtype.kind == "b" and len(args) > 1:
+            raise InputError(f"layer '{name[:80]}' ({kind[:60]}): on truth values this is not converted")
+        code = {"f": 1}.get(dtype.kind, 7)
+        dtype = np.dtype(np.float32 if code == 1 else np.int64)
+        given = [
+            net.op("Cast", a.name, to=code)
+            if isinstance(a, Value)
+            else net.graph.constant(np.array(a, dtype), "number")
+            for a in args
+        ]
+        if op == "NotEqual":
+            return Value(net.op("Not", net.op("Equal", *given)))
+        return Value(net.op(op, *given), first.mask)
 
     # Ends
 

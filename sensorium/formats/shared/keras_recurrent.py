@@ -196,7 +196,7 @@ def _stacked(net: Net, part: Layer) -> Cell:
     ]
     counts = [3 if inner.flag("use_bias", True) else 2 for inner in layers]
     cells = []
-    for inner, weights in zip(layers, part.weights.cells(counts)):
+    for inner, weights in zip(layers, part.weights.cells([inner.kind for inner in layers], counts)):
         inner.weights = weights
         cells.append(make_cell(net, inner))
         inner.finish()

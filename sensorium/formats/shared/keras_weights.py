@@ -29,8 +29,8 @@ class Weights:
         """Those of a layer in this layer: its attribute in Keras 3, or its place among `count` equal parts."""
         raise NotImplementedError
 
-    def cells(self, sizes: Sequence[int]) -> list[Weights]:
-        """Those of stacked cells, that have so many arrays each."""
+    def cells(self, kinds: Sequence[str], sizes: Sequence[int]) -> list[Weights]:
+        """Those of stacked cells of these classes, that have so many arrays each."""
         raise NotImplementedError
 
     def layers(self, entries: Sequence[tuple[str, str, frozenset[str]]]) -> Mapping[str, Weights]:
@@ -56,7 +56,7 @@ class Flat(Weights):
         size = len(self.items) // count
         return Flat(self.items[index * size : (index + 1) * size], self.where)
 
-    def cells(self, sizes: Sequence[int]) -> list[Weights]:
+    def cells(self, kinds: Sequence[str], sizes: Sequence[int]) -> list[Weights]:
         if sum(sizes) != len(self.items):
             raise InputError(f"{self.where}: {len(self.items)} weights instead of {sum(sizes)} for stacked cells")
         starts = np.cumsum([0, *sizes]).tolist()
@@ -115,11 +115,10 @@ class Tree(Weights):
                 return Tree(group.groups[name], self.where, f"{self.path}/{name}")
         return Tree(None, self.where, f"{self.path}/{attribute}")
 
-    def cells(self, sizes: Sequence[int]) -> list[Weights]:
+    def cells(self, kinds: Sequence[str], sizes: Sequence[int]) -> list[Weights]:
         inside = self.part("cells", 0, 1)
         assert isinstance(inside, Tree)
-        names = sorted(inside.group.groups if inside.group else {}, key=_trailing)
-        return [inside.part(name, 0, 1) for name in names] if len(names) == len(sizes) else [inside] * len(sizes)
+        return list(inside.layers([(str(i), kind, frozenset()) for i, kind in enumerate(kinds)]).values())
 
     def layers(self, entries: Sequence[tuple[str, str, frozenset[str]]]) -> Mapping[str, Weights]:
         inside = self.group
@@ -142,11 +141,6 @@ def _reader(group: Group, name: str) -> Source:
 
 def _number(name: str) -> tuple[int, str]:
     return (int(name), "") if name.isdigit() else (1 << 30, name)
-
-
-def _trailing(name: str) -> tuple[str, int]:
-    found = re.fullmatch(r"(.*?)(?:_(\d+))?", name)
-    return ("", int(found[2] or 0)) if found else (name, 0)
 
 
 def snake_case(name: str) -> str:

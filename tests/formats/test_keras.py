@@ -1,0 +1,237 @@
+"""Keras and TensorFlow.js files that are built here: what is refused, damage, weights in other clothes."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from sensorium import formats
+from sensorium.errors import InputError
+from tests.formats.mutations import survive
+
+KERNEL = np.arange(6, dtype=np.float32).reshape(3, 2) / 7
+
+
+def dense(name: str = "d", **more: Any) -> dict[str, Any]:
+    return {"class_name": "Dense", "config": {"name": name, "units": 2, "activation": "linear", **more}}
+
+
+def sequential(*layers: dict[str, Any]) -> dict[str, Any]:
+    layers[0]["config"]["batch_input_shape"] = [None, 3]
+    return {"class_name": "Sequential", "config": {"name": "s", "layers": list(layers)}}
+
+
+def h5(path: Path, model: Any, kernel: np.ndarray = KERNEL, version: str = "2.9.0") -> Path:
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = json.dumps(model)
+        file.attrs["keras_version"] = version
+        group = file.create_group("model_weights")
+        group.attrs["layer_names"] = np.array([b"d"])
+        one = group.create_group("d")
+        one.attrs["weight_names"] = np.array([b"d/kernel:0", b"d/bias:0"])
+        one["d/kernel:0"] = kernel
+        one["d/bias:0"] = np.array([1, -1], np.float32)
+    return path
+
+
+def run(graph: Any, x: np.ndarray) -> np.ndarray:
+    session = ort.InferenceSession(graph.model().SerializeToString())
+    return np.asarray(session.run(None, {session.get_inputs()[0].name: x})[0])
+
+
+X = np.array([[1, 2, 3], [-1, 0.5, 2]], np.float32)
+
+
+def test_a_dense_layer(tmp_path: Path) -> None:
+    path = h5(tmp_path / "m.h5", sequential(dense()))
+    np.testing.assert_allclose(run(formats.read([path]), X), X @ KERNEL + [1, -1], rtol=1e-6)
+    report = formats.inspect([path])
+    assert report["convertible"]
+    assert report["parameters"] == 8
+    assert report["layers"] == {"Dense": 1}
+
+
+def test_theano_turns_kernels_around(tmp_path: Path) -> None:
+    kernel = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
+    conv = {"class_name": "Conv1D", "config": {"name": "d", "filters": 2, "kernel_size": [3], "padding": "same"}}
+    conv["config"]["batch_input_shape"] = [None, 5, 2]
+    model = {"class_name": "Sequential", "config": [conv]}
+    x = np.random.default_rng(0).normal(size=(1, 5, 2)).astype(np.float32)
+    padded = np.pad(x, ((0, 0), (1, 1), (0, 0)))
+    for backend, weight in (("tensorflow", kernel), ("theano", kernel[::-1])):
+        path = h5(tmp_path / f"{backend}.h5", model, kernel, "2.2.4")
+        with h5py.File(path, "a") as file:
+            file.attrs["backend"] = backend
+        wanted = np.array([1.0, -1]) + [np.einsum("ki,kio->o", padded[0, t : t + 3], weight) for t in range(5)]
+        np.testing.assert_allclose(run(formats.read([path]), x)[0], wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        ({"class_name": "Lambda", "config": {"name": "l", "function": ["AAAA", None, None]}}, "'l' .Lambda.*refused"),
+        ({"class_name": "TFSMLayer", "config": {"name": "t", "filepath": "/etc"}}, "TFSMLayer.*refused"),
+        ({"class_name": "system", "module": "os", "config": {"name": "x"}}, "os.system.*refused"),
+        ({"class_name": "Dense", "registered_name": "Mine>Dense", "config": {"name": "x"}}, "custom class.*refused"),
+        ({"class_name": "HyperDense", "config": {"name": "x"}}, "'x' .HyperDense.*not known"),
+        ({"class_name": "Activation", "config": {"name": "x", "activation": "shiny"}}, "'x'.*'shiny' is not known"),
+        (
+            {
+                "class_name": "Activation",
+                "config": {"name": "x", "activation": {"class_name": "function", "config": "evil"}},
+            },
+            "'evil'.*refused",
+        ),
+        ({"class_name": "Flatten", "config": {"name": "x", "twist": 3}}, "option 'twist'"),
+        (dense("x"), "'x' .Dense.*0 arrays of weights"),
+        ({"class_name": "Conv1D", "config": {"name": "x", "filters": 1, "kernel_size": [2]}}, "3 axes"),
+    ],
+)
+def test_what_is_refused(layer: dict[str, Any], words: str, tmp_path: Path) -> None:
+    path = h5(tmp_path / "m.h5", sequential(dense(), layer))
+    with pytest.raises(InputError, match=words):
+        formats.read([path])
+    assert formats.inspect([path])["format"] == "Keras"
+
+
+@pytest.mark.parametrize("kind", ["soft", "external", "virtual", "raw", "bomb"])
+def test_hdf5_that_leaves_its_file(kind: str, tmp_path: Path) -> None:
+    path = h5(tmp_path / "m.h5", sequential(dense()))
+    with h5py.File(path, "a") as file:
+        group = file["model_weights/d"]
+        if kind == "soft":
+            group["other"] = h5py.SoftLink("/model_weights")
+        elif kind == "external":
+            group["other"] = h5py.ExternalLink("/etc/hostname", "/x")
+        elif kind == "virtual":
+            layout = h5py.VirtualLayout((3,), "f4")
+            layout[:] = h5py.VirtualSource("/etc/hostname", "x", (3,))
+            group.create_virtual_dataset("other", layout)
+        elif kind == "raw":
+            group.create_dataset("other", (3,), "f4", external=[("/etc/hostname", 0, 12)])
+        else:
+            group.create_dataset("other", (1 << 40,), "f4", chunks=(1 << 20,), compression="gzip")
+    opened: list[str] = []
+    sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
+    with pytest.raises(InputError, match=r"refused|claims"):
+        formats.read([path])
+    assert not any("hostname" in name for name in opened)
+
+
+def test_damaged_hdf5_ends_in_one_line(tmp_path: Path) -> None:
+    data = h5(tmp_path / "m.h5", sequential(dense())).read_bytes()
+    target = tmp_path / "x.h5"
+
+    def work(changed: bytes) -> None:
+        target.write_bytes(changed or b"\0")
+        formats.read([target]).model()
+
+    _, refused = survive(data, 200, work)
+    assert refused > 20
+
+
+def test_damaged_archives_end_in_one_line(tmp_path: Path) -> None:
+    inside = io.BytesIO()
+    with h5py.File(inside, "w") as file:
+        file["layers/dense/vars/0"] = KERNEL
+        file["layers/dense/vars/1"] = np.zeros(2, np.float32)
+    model = json.dumps(sequential(dense()))
+    target = tmp_path / "x.keras"
+
+    def write(config: bytes) -> None:
+        with zipfile.ZipFile(target, "w") as archive:
+            archive.writestr("metadata.json", '{"keras_version": "3.8.0"}')
+            archive.writestr("config.json", config)
+            archive.writestr("model.weights.h5", inside.getvalue())
+
+    write(model.encode())
+    np.testing.assert_allclose(run(formats.read([target]), X), X @ KERNEL, rtol=1e-6)
+    whole = target.read_bytes()
+
+    def description(changed: bytes) -> None:
+        write(changed)
+        formats.read([target]).model()
+
+    def archive(changed: bytes) -> None:
+        target.write_bytes(changed or b"\0")
+        formats.read([target]).model()
+
+    assert survive(model.encode(), 120, description)[1] > 40
+    assert survive(whole, 100, archive)[1] > 40
+
+
+# TensorFlow.js
+
+
+def tfjs(folder: Path, topology: Any, weights: dict[str, np.ndarray], **more: Any) -> Path:
+    (folder / "w.bin").write_bytes(b"".join(v.tobytes() for v in weights.values()))
+    entries = [{"name": k, "shape": list(v.shape), "dtype": "float32", **more.get(k, {})} for k, v in weights.items()]
+    document = {"modelTopology": topology, "weightsManifest": [{"paths": ["w.bin"], "weights": entries}]}
+    (folder / "model.json").write_text(json.dumps(document))
+    return folder / "model.json"
+
+
+def test_layers_with_quantised_weights(tmp_path: Path) -> None:
+    codes = np.array([[0, 10], [200, 3], [7, 255]], np.uint8)
+    half = np.array([0.5, -2], np.float16)
+    more = {
+        "d/kernel": {"quantization": {"dtype": "uint8", "scale": 0.1, "min": -3.0}},
+        "d/bias": {"quantization": {"dtype": "float16", "original_dtype": "float32"}},
+    }
+    path = tfjs(tmp_path, {"model_config": sequential(dense())}, {"d/kernel": codes, "d/bias": half}, **more)
+    np.testing.assert_allclose(run(formats.read([path]), X), X @ (codes * 0.1 - 3) + half, rtol=1e-4)
+
+
+def node(name: str, op: str, *inputs: str, **attr: Any) -> dict[str, Any]:
+    return {"name": name, "op": op, "input": list(inputs), "attr": attr}
+
+
+def graph_nodes(op: str = "MatMul") -> dict[str, Any]:
+    shape = {"shape": {"dim": [{"size": "-1"}, {"size": "3"}]}}
+    return {
+        "node": [
+            node("x", "Placeholder", dtype={"type": "DT_FLOAT"}, shape=shape),
+            node("w", "Const", dtype={"type": "DT_FLOAT"}),
+            node("y", op, "x", "w"),
+            node("out", "Relu", "y"),
+        ]
+    }
+
+
+def test_a_graph(tmp_path: Path) -> None:
+    path = tfjs(tmp_path, graph_nodes(), {"w": KERNEL})
+    graph = formats.read([path])
+    assert list(graph.outputs) == ["out"]
+    np.testing.assert_allclose(run(graph, X), np.maximum(X @ KERNEL, 0), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("op", "words"), [("Teleport", "'y' .Teleport.*not known"), ("WriteFile", "refused"), ("FusedBatchNorm", "'y'")]
+)
+def test_graphs_that_are_refused(op: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=words):
+        formats.read([tfjs(tmp_path, graph_nodes(op), {"w": KERNEL})])
+
+
+@pytest.mark.parametrize("kind", ["layers", "graph"])
+def test_damaged_descriptions_end_in_one_line(kind: str, tmp_path: Path) -> None:
+    topology = {"model_config": sequential(dense())} if kind == "layers" else graph_nodes()
+    names = ("d/kernel", "d/bias") if kind == "layers" else ("w",)
+    arrays = dict(zip(names, (KERNEL, np.zeros(2, np.float32))))
+    path = tfjs(tmp_path, topology, arrays)
+    data = path.read_bytes()
+
+    def work(changed: bytes) -> None:
+        path.write_bytes(changed or b"\0")
+        formats.read([path]).model()
+
+    assert survive(data, 200, work)[1] > 60
