@@ -249,8 +249,12 @@ def given_tolerance(path: Path) -> float | None:
     if not beside.is_file():
         return None
     allowed = files.read_json(beside)
-    allowed = allowed.get("tolerance", {}).get("max_abs") if isinstance(allowed, dict) else None
-    return float(allowed) if isinstance(allowed, (int, float)) else None
+    tolerance = allowed.get("tolerance") if isinstance(allowed, dict) else None
+    if not isinstance(tolerance, dict):
+        return None
+    # Of quantised outputs: the steps that a conversion may be off, where the original itself is exact.
+    told = [v for v in (tolerance.get("max_abs"), tolerance.get("converted_max_lsb")) if isinstance(v, (int, float))]
+    return float(max(told)) if told else None
 
 
 def compare(net: OrtNet, path: Path, tolerance: float | None = None) -> dict[str, Any]:

@@ -1,0 +1,333 @@
+"""TFLite: files built byte by byte, the arithmetic against numpy, quantisation, loops, and what must be refused."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from sensorium import formats
+from sensorium.errors import InputError
+from sensorium.formats.tflite.schema import CODES, DTYPES
+from tests.formats.mutations import survive
+
+RANDOM = np.random.default_rng(0)
+NUMBERS = {name: number for number, name in CODES.items()}
+KINDS = {np.dtype(dtype): kind for kind, dtype in DTYPES.items()}
+Fields = dict[int, Any]
+
+
+def array(*shape: int) -> np.ndarray:
+    return RANDOM.standard_normal(shape).astype(np.float32)
+
+
+def flat(value: Any) -> bytes:
+    """A flat buffer: tables are dicts by field number, (code, number) a scalar, lists and arrays vectors, bytes raw."""
+    out = bytearray(b"\0\0\0\0TFL3")
+
+    def align(size: int) -> None:
+        out.extend(bytes(-len(out) % size))
+
+    def vector(data: bytes, count: int, size: int) -> int:
+        out.extend(bytes(-(len(out) + 4) % max(size, 4)))
+        at = len(out)
+        out.extend(struct.pack("<I", count) + data)
+        return at
+
+    def put(item: Any) -> int:
+        if isinstance(item, dict):
+            return table(item)
+        if isinstance(item, str):
+            item = item.encode()
+        if isinstance(item, bytes):
+            return vector(item, len(item), 16)
+        if isinstance(item, np.ndarray):
+            return vector(item.tobytes(), item.size, item.itemsize)
+        at = vector(bytes(4 * len(item)), len(item), 4)
+        for i, inner in enumerate(item):
+            place = at + 4 + 4 * i
+            struct.pack_into("<I", out, place, put(inner) - place)
+        return at
+
+    def table(fields: Fields) -> int:
+        last = max(fields, default=-1)
+        align(8)
+        start = len(out)
+        out.extend(struct.pack("<HH", 4 + 2 * (last + 1), 0) + bytes(2 * (last + 1)))
+        align(8)
+        at = len(out)
+        out.extend(struct.pack("<i", at - start))
+        waiting = []
+        for number, item in fields.items():
+            if isinstance(item, tuple):
+                align(struct.calcsize("<" + item[0]))
+                place = len(out)
+                out.extend(struct.pack("<" + item[0], item[1]))
+            else:
+                align(4)
+                place = len(out)
+                out.extend(bytes(4))
+                waiting.append((place, item))
+            struct.pack_into("<H", out, start + 4 + 2 * number, place - at)
+        for place, item in waiting:
+            struct.pack_into("<I", out, place, put(item) - place)
+        return at
+
+    struct.pack_into("<I", out, 0, table(value))
+    return bytes(out)
+
+
+class Net:
+    """A graph in the making: tensors by name."""
+
+    def __init__(self) -> None:
+        self.tensors: list[Fields] = []
+        self.buffers: list[Fields] = [{}]
+        self.operators: list[Fields] = []
+        self.codes: list[int] = []
+        self.names: dict[str, int] = {}
+
+    def tensor(
+        self, name: str, shape: Sequence[int], dtype: Any = np.float32, data: np.ndarray | None = None,
+        scale: Sequence[float] = (), zero: Sequence[int] = (), axis: int = 0, free: bool = False,
+    ) -> str:  # fmt: skip
+        entry: Fields = {0: np.array(shape, np.int32), 1: ("b", KINDS[np.dtype(dtype)]), 3: name}
+        if data is not None:
+            self.buffers.append({0: np.ascontiguousarray(data).tobytes()})
+            entry[2] = ("I", len(self.buffers) - 1)
+        if scale:
+            zeros = list(zero) or [0] * len(scale)
+            entry[4] = {2: np.array(scale, np.float32), 3: np.array(zeros, np.int64), 6: ("i", axis)}
+        if free:
+            entry[7] = np.array([-1, *shape[1:]], np.int32)
+        self.names[name] = len(self.tensors)
+        self.tensors.append(entry)
+        return name
+
+    def stored(self, name: str, data: np.ndarray, **quantisation: Any) -> str:
+        return self.tensor(name, data.shape, data.dtype, data, **quantisation)
+
+    def op(self, kind: str | int, inputs: Sequence[str], outputs: Sequence[str], **options: Any) -> None:
+        self.codes.append(NUMBERS[kind] if isinstance(kind, str) else kind)
+        entry: Fields = {0: ("I", len(self.codes) - 1)}
+        for number, names in ((1, inputs), (2, outputs)):
+            entry[number] = np.array([self.names.get(n, -1) for n in names], np.int32)
+        if options:
+            entry[4] = {int(k[1:]): v for k, v in options.items()}
+        self.operators.append(entry)
+
+    def graph(self, inputs: Sequence[str], outputs: Sequence[str]) -> Fields:
+        ends = [np.array([self.names[n] for n in names], np.int32) for names in (inputs, outputs)]
+        return {0: self.tensors, 1: ends[0], 2: ends[1], 3: self.operators}
+
+    def file(self, inputs: Sequence[str], outputs: Sequence[str], *others: Fields) -> bytes:
+        codes = [{0: ("b", min(c, 127)), 3: ("i", c)} for c in self.codes]
+        return flat({0: ("I", 3), 1: codes, 2: [self.graph(inputs, outputs), *others], 4: self.buffers})
+
+
+def convert(folder: Path, data: bytes) -> Callable[..., list[np.ndarray]]:
+    (folder / "m.tflite").write_bytes(data)
+    model = formats.read([folder / "m.tflite"]).model()
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+
+    def run(**feeds: np.ndarray) -> list[np.ndarray]:
+        return list(session.run(None, feeds))
+
+    return run
+
+
+def convolved(x: np.ndarray, w: np.ndarray, stride: int) -> np.ndarray:
+    """NHWC with SAME padding: what is left over comes behind."""
+    k, size = w.shape[1], x.shape[1:3]
+    out = [-(-n // stride) for n in size]
+    total = [max((o - 1) * stride + k - n, 0) for o, n in zip(out, size)]
+    wide = np.pad(x, [(0, 0), *((t // 2, t - t // 2) for t in total), (0, 0)])
+    y = np.zeros((len(x), *out, len(w)), np.float32)
+    for i, j in np.ndindex(*out):
+        y[:, i, j] = np.einsum("nklc,oklc->no", wide[:, i * stride :, j * stride :][:, :k, :k], w)
+    return y
+
+
+def picture(size: Sequence[int] = (1, 7, 8, 3)) -> tuple[bytes, np.ndarray, np.ndarray]:
+    net = Net()
+    w, b = array(4, 3, 3, 3), array(4)
+    net.tensor("x", size, free=True)
+    net.stored("w", w)
+    net.stored("b", b)
+    net.tensor("y", (1, 4, 4, 4), free=True)
+    net.op("CONV_2D", ["x", "w", "b"], ["y"], o0=("b", 0), o1=("i", 2), o2=("i", 2), o3=("b", 1))
+    net.stored("axes", np.array([1, 2], np.int32))
+    net.tensor("m", (1, 4), free=True)
+    net.op("MEAN", ["y", "axes"], ["m"], o0=("B", 0))
+    return net.file(["x"], ["y", "m"]), w, b
+
+
+def test_convolution_pads_behind_and_the_batch_is_free(tmp_path: Path) -> None:
+    data, w, b = picture()
+    x = array(3, 7, 8, 3)
+    y, mean = convert(tmp_path, data)(x=x)
+    expected = np.maximum(convolved(x, w, 2) + b, 0)
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+    np.testing.assert_allclose(mean, expected.mean((1, 2)), atol=1e-5)
+    report = formats.inspect([tmp_path / "m.tflite"])
+    assert report["inputs"] == {"x": ["batch", 7, 8, 3]}
+    assert report["layers"] == {"CONV_2D": 1, "MEAN": 1}
+    assert report["parameters"] == w.size + b.size
+
+
+def test_quantised_numbers_are_what_the_scales_say(tmp_path: Path) -> None:
+    net = Net()
+    w = RANDOM.integers(-127, 128, (5, 8)).astype(np.int8)
+    bias = RANDOM.integers(-500, 500, 5).astype(np.int32)
+    scales = [0.01, 0.02, 0.005, 0.03, 0.015]
+    net.tensor("x", (2, 8), np.int8, scale=[0.05], zero=[3])
+    net.stored("w", w, scale=scales)
+    net.stored("b", bias, scale=[0.05 * s for s in scales])
+    net.tensor("y", (2, 5), np.int8, scale=[0.1], zero=[-10])
+    net.op("FULLY_CONNECTED", ["x", "w", "b"], ["y"], o0=("b", 0))
+    x = RANDOM.integers(-128, 128, (2, 8)).astype(np.int8)
+    found = convert(tmp_path, net.file(["x"], ["y"]))(x=x)[0]
+    real = (x.astype(int) - 3) @ w.T.astype(int) + bias
+    expected = np.clip(np.round(real * 0.05 * np.array(scales) / 0.1) - 10, -128, 127)
+    assert found.dtype == np.int8
+    assert np.abs(found.astype(int) - expected).max() <= 1
+
+
+def test_8_bit_weights_meet_numbers_rounded_like_themselves(tmp_path: Path) -> None:
+    net = Net()
+    w = RANDOM.integers(-127, 128, (3, 6)).astype(np.int8)
+    net.tensor("x", (2, 6))
+    net.stored("w", w, scale=[0.02])
+    net.tensor("y", (2, 3))
+    net.op("FULLY_CONNECTED", ["x", "w", "none"], ["y"], o0=("b", 0))
+    x = array(2, 6)
+    found = convert(tmp_path, net.file(["x"], ["y"]))(x=x)[0]
+    step = np.abs(x).max(1, keepdims=True) / 127
+    np.testing.assert_allclose(found, (np.round(x / step) * step) @ (w * np.float32(0.02)).T, atol=1e-5)
+
+
+def test_loops(tmp_path: Path) -> None:
+    """While i < 5: i += 1, s = 2 s + x."""
+    net = Net()
+    for name, dtype, value in (
+        ("zero", np.int32, 0),
+        ("one", np.int32, 1),
+        ("five", np.int32, 5),
+        ("two", np.float32, 2),
+    ):
+        net.stored(name, np.array(value, dtype))
+    net.tensor("x", (3,))
+    for name in ("i", "j"):
+        net.tensor(name, (), np.int32)
+    net.tensor("go", (), np.bool_)
+    for name in ("s", "t", "u", "xx", "end"):
+        net.tensor(name, (3,))
+    start = net.operators
+    net.operators = cond = []
+    net.op("LESS", ["i", "five"], ["go"])
+    condition = net.graph(["i", "s", "xx"], ["go"])
+    net.operators = body = []
+    net.op("ADD", ["i", "one"], ["j"], o0=("b", 0))
+    net.op("MUL", ["s", "two"], ["t"], o0=("b", 0))
+    net.op("ADD", ["t", "xx"], ["u"], o0=("b", 0))
+    inner = net.graph(["i", "s", "xx"], ["j", "u", "xx"])
+    net.operators = start
+    net.op("WHILE", ["zero", "x", "x"], ["i", "end", "xx"], o0=("i", 1), o1=("i", 2))
+    assert cond
+    assert body
+    x = array(3)
+    found = convert(tmp_path, net.file(["x"], ["end"], condition, inner))(x=x)[0]
+    np.testing.assert_allclose(found, x * 63, rtol=1e-5)
+
+
+def test_lstm_with_a_limit_on_its_state(tmp_path: Path) -> None:
+    net = Net()
+    n, h = 3, 4
+    net.tensor("x", (1, 5, n))
+    names = []
+    weights = [array(h, n) for _ in range(4)] + [array(h, h) for _ in range(4)]
+    biases = [array(h) for _ in range(4)]
+    for k, a in enumerate(weights + biases):
+        names.append(net.stored(f"w{k}", a))
+    for name in ("h", "c"):
+        net.tensor(name, (1, h))
+        net.tensors[-1][5] = ("B", 1)
+    net.tensor("y", (1, 5, h))
+    inputs = ["x", *names[:8], "-", "-", "-", *names[8:], "-", "-", "h", "c", "-", "-", "-", "-"]
+    net.op("UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, ["y"], o0=("b", 4), o1=("f", 0.5))
+    x = array(1, 5, n) * 3
+    found = convert(tmp_path, net.file(["x"], ["y"]))(x=x)[0]
+    state, cell = np.zeros((1, h)), np.zeros((1, h))
+    for t in range(5):
+        i, f, g, o = (x[:, t] @ weights[k].T + state @ weights[k + 4].T + biases[k] for k in range(4))
+        i, f, o = (1 / (1 + np.exp(-v)) for v in (i, f, o))
+        cell = np.clip(f * cell + i * np.tanh(g), -0.5, 0.5)
+        state = o * np.tanh(cell)
+        np.testing.assert_allclose(found[:, t], state, atol=1e-5)
+
+
+def test_moving_numbers(tmp_path: Path) -> None:
+    net = Net()
+    x = array(2, 4, 6, 3)
+    net.tensor("x", x.shape)
+    for name, value in (("b", [0, 1, 5, 0]), ("e", [2, 4, 0, 1]), ("s", [1, 2, -2, 1]), ("p", [0, 2, 1, 3])):
+        net.stored(name, np.array(value, np.int32))
+    net.tensor("cut", (2, 2, 3))
+    net.op("STRIDED_SLICE", ["x", "b", "e", "s"], ["cut"], o0=("i", 0), o1=("i", 4), o4=("i", 8))
+    net.tensor("turned", (2, 6, 4, 3))
+    net.op("TRANSPOSE", ["x", "p"], ["turned"])
+    net.tensor("deep", (2, 2, 3, 12))
+    net.op("SPACE_TO_DEPTH", ["x"], ["deep"], o0=("i", 2))
+    net.tensor("back", x.shape)
+    net.op("DEPTH_TO_SPACE", ["deep"], ["back"], o0=("i", 2))
+    cut, turned, back = convert(tmp_path, net.file(["x"], ["cut", "turned", "back"]))(x=x)
+    assert cut.tolist() == x[0:2, 1:4:2, 5::-2, 0].tolist()
+    assert turned.tolist() == x.transpose(0, 2, 1, 3).tolist()
+    assert back.tolist() == x.tolist()
+
+
+def refused(folder: Path, data: bytes, *words: str) -> None:
+    (folder / "m.tflite").write_bytes(data)
+    with pytest.raises(InputError) as caught:
+        formats.read([folder / "m.tflite"])
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def single(kind: str | int, **options: Any) -> Net:
+    net = Net()
+    net.tensor("x", (1, 4))
+    net.tensor("y", (1, 4))
+    net.op(kind, ["x"], ["y"], **options)
+    return net
+
+
+def test_what_is_not_known_is_named(tmp_path: Path) -> None:
+    refused(tmp_path, single(29999).file(["x"], ["y"]), "29999", "'y'")
+    refused(tmp_path, single("UNIQUE").file(["x"], ["y"]), "UNIQUE", "'y'")
+    net = single("TANH")
+    net.operators[0][1] = np.array([4000], np.int32)
+    refused(tmp_path, net.file(["x"], ["y"]), "tensor", "index 4000")
+    data, _, _ = picture()
+    refused(tmp_path, data[: len(data) * 6 // 10], "truncated")
+    refused(tmp_path, struct.pack("<I", 1 << 31) + data[4:], "corrupt", "offset")
+    refused(tmp_path, data[:4] + b"XXXX" + data[8:], "identifier", "not a TFLite")
+    refused(tmp_path, b"", "empty")
+
+
+def test_damage_ends_in_one_line(tmp_path: Path) -> None:
+    place = tmp_path / "m.tflite"
+
+    def work(changed: bytes) -> None:
+        place.write_bytes(changed)
+        formats.inspect([place])
+        formats.read([place]).model()
+
+    _, gone = survive(picture()[0], 200, work)
+    assert gone
