@@ -317,7 +317,7 @@ def test_what_is_not_known_is_named(tmp_path: Path) -> None:
     data, _, _ = picture()
     refused(tmp_path, data[: len(data) * 6 // 10], "truncated")
     refused(tmp_path, struct.pack("<I", 1 << 31) + data[4:], "corrupt", "offset")
-    refused(tmp_path, data[:4] + b"XXXX" + data[8:], "identifier", "not a TFLite")
+    refused(tmp_path, data[:4] + b"XXXX" + data[8:], "not a TFLite")
     refused(tmp_path, b"", "empty")
 
 

@@ -10,26 +10,22 @@ import numpy as np
 from sensorium.errors import InputError
 from sensorium.formats.shared.graph import Graph
 from sensorium.formats.shared.report import Report
-from sensorium.formats.shared.source import File, Options, nature, only
+from sensorium.formats.shared.source import File, Options, only
 from sensorium.formats.tflite import schema
 from sensorium.formats.tflite.build import Builder, inside, onnx_type
 from sensorium.formats.tflite.schema import Model
 
 TITLE = "TFLite"
-MAGIC = b"TFL3"
+MAGIC = b"TFL3"  # the identifier at offset 4
+ENDINGS = (".tflite", ".lite")
 
 
 def match(file: File) -> float:
-    """A name that ends as these do counts where nothing else knows the content: the refusal then says of what."""
-    return 1.0 if file.head[4:8] == MAGIC else 0.3 * (file.suffix in (".tflite", ".lite"))
+    return 1.0 if file.head[4:8] == MAGIC else 0.0
 
 
 def _model(files: Sequence[File]) -> Model:
-    file = only([f for f in files if match(f) > 0], "TFLite model")
-    data = file.data
-    if file.head[4:8] != MAGIC:
-        raise InputError(f"{file.path}: {nature(file)} without the identifier TFL3, not a TFLite model")
-    return schema.read(data)
+    return schema.read(only([f for f in files if match(f) > 0], "TFLite model").data)
 
 
 def inspect(files: Sequence[File]) -> Report:
