@@ -429,7 +429,8 @@ def pad(call: Call) -> str:
     mode = call.text("mode", None, ("constant", "edge", "reflect"))
     if len(widths) != 2 * call.rank(call.x):
         raise call.fault(f"pad_width={widths} for an input with {call.rank(call.x)} axes")
-    value = call.number_like(call.number("constant_value", 0.0), call.x) if mode == "constant" else ""
+    number = call.number("constant_value", 0.0)
+    value = call.number_like(number, call.x) if mode == "constant" else ""
     return str(call.add("Pad", call.x, call.ints(*widths[::2], *widths[1::2]), value, mode=mode))
 
 

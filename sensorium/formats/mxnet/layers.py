@@ -176,6 +176,8 @@ def _pool(
         if any(p >= k for p, k in zip(pad + ends, kernel * 2)):
             raise call.fault(f"windows of {kernel} every {stride} that lie outside of the input")
         return str(call.add("AveragePool", x, pads=pad + ends, count_include_pad=0, **window))
+    if outside:
+        raise call.fault(f"windows of {kernel} every {stride} that lie outside of the input")
     x = _padded(call, x, pad, ends, 0.0)
     if kind == "lp":
         if power < 1:
@@ -404,15 +406,6 @@ def _gelu_tanh(call: Call) -> str:
     return str(call.add("Mul", half, call.add("Add", grown, call.number_like(1.0, x))))
 
 
-def _flat_softmax(call: Call) -> str:
-    """Over everything but the batch."""
-    rank = call.rank(call.x)
-    if rank <= 2:
-        return str(call.add("Softmax", call.x, axis=rank - 1))
-    value = call.add("Softmax", call.add("Flatten", call.x), axis=1)
-    return str(call.add("Reshape", value, call.dims(call.x)))
-
-
 @operator("SoftmaxOutput", "Softmax")
 def softmax_output(call: Call) -> str:
     if call.flag("multi_output"):
@@ -420,14 +413,20 @@ def softmax_output(call: Call) -> str:
         return str(call.add("Softmax", call.x, axis=1))
     if call.flag("preserve_shape"):
         return str(call.add("Softmax", call.x, axis=-1))
-    return _flat_softmax(call)
+    rank = call.rank(call.x)
+    if rank <= 2:
+        return str(call.add("Softmax", call.x, axis=rank - 1))
+    if rank > 3:  # over everything, or over the last axis with oneDNN
+        raise call.fault(f"MXNet's builds differ in what it computes for an input with {rank} axes")
+    value = call.add("Softmax", call.add("Flatten", call.x), axis=1)
+    return str(call.add("Reshape", value, call.dims(call.x)))
 
 
 @operator("SoftmaxActivation")
 def softmax_activation(call: Call) -> str:
     if call.text("mode", "instance", ("instance", "channel")) == "channel":
         return str(call.add("Softmax", call.x, axis=1))
-    return _flat_softmax(call)
+    return str(call.add("Softmax", call.x, axis=-1))
 
 
 @operator("softmax", "log_softmax", "softmin", "_npx_softmax", "_npx_log_softmax", "masked_softmax")
