@@ -217,6 +217,15 @@ def test_states_from_outside(tmp_path: Path) -> None:
     agree(keras.Model([a, b], [y, *both]), [sample(2, 7, 4), sample(2, 5, 3)], tmp_path)
 
 
+def test_masks_in_attention(tmp_path: Path) -> None:
+    ids = keras.Input((8,), dtype="int32")
+    mask = keras.Input((8, 8), dtype="bool")
+    x = L.Embedding(7, 6, mask_zero=True)(ids)
+    y = L.LayerNormalization()(L.Add()([x, L.MultiHeadAttention(2, 4)(x, x, attention_mask=mask)]))
+    model = keras.Model([ids, mask], L.Attention()([y, x]))
+    agree(model, [tokens(2, 8), np.tril(np.ones((2, 8, 8), bool))], tmp_path)
+
+
 def test_free_sizes(tmp_path: Path) -> None:
     picture = keras.Input((None, None, 3))
     x = L.Conv2D(5, 3, 2, "same")(picture)

@@ -124,6 +124,7 @@ class Builder:
         self.net.apply = self.apply
         self.options, self.tensor_names = options, tensor_names
         self.depth, self.count = 0, 0
+        self.users: dict[str, list[tuple[str, str]]] = {}  # of values with a mask: class and output of the layers
         self.wanted: list[tuple[str, int, int]] = []  # what the model ended in
         self.last = ""
 
@@ -156,6 +157,8 @@ class Builder:
         mask = extra.get("mask")
         if len(inputs) == 1 and isinstance(mask, Value) and inputs[0].mask is None:
             inputs = [Value(inputs[0].name, mask.name)]
+        if self.net.dialect.version == 3:
+            inputs = self._after_attention(kind, name, inputs)
         part = Layer(kind, name or kind, config, weights)
         if not inputs:
             raise part.fault("has no input")
@@ -165,10 +168,49 @@ class Builder:
             text = str(error)
             raise error if f"'{part.name[:80]}'" in text else part.fault(text) from None
         part.finish()
+        for value in inputs if self.net.dialect.version == 3 else ():
+            if value.mask is not None:
+                made = [v.name for v in flatten(result)]
+                self.users.setdefault(value.name, []).append((kind, made[0]))
         unknown = set(extra) - ARGUMENTS
         if any(extra[key] not in (None, False) for key in unknown):
             raise part.fault(f"the argument '{min(unknown)[:40]}' is not known")
         return result
+
+    def _after_attention(self, kind: str, name: str, inputs: list[Value]) -> list[Value]:
+        """Keras 3 takes the mask off what it gives to MultiHeadAttention: who comes later sees none.
+
+        Raises:
+            InputError: neither of two layers must come first, so what Keras computes depends on its order.
+        """
+        found = []
+        for value in inputs:
+            for other, made in self.users.get(value.name, []) if value.mask is not None else []:
+                if "MultiHeadAttention" not in (kind, other):
+                    continue
+                if not self._depends([v.name for v in inputs], made):
+                    raise InputError(
+                        f"layer '{name[:80]}' ({kind[:60]}): shares an input that has a mask with attention; which "
+                        "of them sees the mask depends on the order of calls; this is not converted"
+                    )
+                if other == "MultiHeadAttention":
+                    value = Value(value.name)
+                    break
+            found.append(value)
+        return found
+
+    def _depends(self, values: list[str], source: str) -> bool:
+        makers = {name: node for node in self.net.graph.nodes for name in node.outputs}
+        left, seen = list(values), set(values)
+        while left:
+            value = left.pop()
+            if value == source:
+                return True
+            for name in makers[value].inputs if value in makers else ():
+                if name not in seen:
+                    seen.add(name)
+                    left.append(name)
+        return False
 
     # Models
 
