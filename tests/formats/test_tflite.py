@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from sensorium import formats
+from sensorium import conversion, formats
 from sensorium.errors import InputError
 from sensorium.formats.tflite.schema import CODES, DTYPES
 from tests.formats.mutations import survive
@@ -196,6 +196,15 @@ def test_quantised_numbers_are_what_the_scales_say(tmp_path: Path) -> None:
     expected = np.clip(np.round(real * 0.05 * np.array(scales) / 0.1) - 10, -128, 127)
     assert found.dtype == np.int8
     assert np.abs(found.astype(int) - expected).max() <= 1
+
+
+def test_quantised_outputs_may_be_some_steps_off(tmp_path: Path) -> None:
+    (tmp_path / "meta.json").write_text('{"tolerance": {"max_abs": 0, "converted_max_lsb": 2}}')
+    assert conversion.given_tolerance(tmp_path / "golden.npz") == 2
+    (tmp_path / "meta.json").write_text('{"tolerance": {"max_abs": 3e-5}}')
+    assert conversion.given_tolerance(tmp_path / "golden.npz") == 3e-5
+    (tmp_path / "meta.json").write_text('{"tolerance": 1}')
+    assert conversion.given_tolerance(tmp_path / "golden.npz") is None
 
 
 def test_8_bit_weights_meet_numbers_rounded_like_themselves(tmp_path: Path) -> None:
