@@ -36,14 +36,14 @@ def split_of(number: int) -> str:
 
 
 def write_digits(folder: Path) -> None:
-    """A folder per class with 32 x 32 pictures, and a `splits.json`."""
+    """A folder per class with 16 x 16 pictures, and a `splits.json`."""
     pictures, labels = digits()
     splits: dict[str, list[str]] = {"train": [], "val": [], "test": []}
     with publishing(folder) as new:
         for number, (picture, label) in enumerate(zip(pictures, labels)):
             name = f"{label}/{number:04d}.png"
             (new / str(label)).mkdir(exist_ok=True)
-            ink = Image.fromarray((255 - 255 * picture).astype(np.uint8)).resize((32, 32), Image.Resampling.BICUBIC)
+            ink = Image.fromarray((255 - 255 * picture).astype(np.uint8)).resize((16, 16), Image.Resampling.BICUBIC)
             ink.save(new / name)
             splits[split_of(number)].append(name)
         (new / "splits.json").write_text(json.dumps(splits))
