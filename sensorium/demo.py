@@ -52,31 +52,31 @@ def write_digits(folder: Path) -> None:
 def write_scattered(folder: Path, count: int = 420, seed: int = 0) -> None:
     """Digits over photographs, with COCO boxes for each split; no digit and no photograph is in two splits."""
     data = Path(str(need("skimage.data", "demo").__file__)).parent
-    pictures, labels = digits()
+    pictures, _ = digits()
     rng = np.random.default_rng(seed)
     shares = {"train": 0.7, "val": 0.15, "test": 0.15}
     with publishing(folder) as new:
         (new / "annotations").mkdir()
         for split, share in shares.items():
             (new / split).mkdir()
-            own = [i for i in range(len(labels)) if split_of(i) == split]
+            own = [i for i in range(len(pictures)) if split_of(i) == split]
             photographs = [Image.open(data / name).convert("RGB") for name in PHOTOGRAPHS[split]]
             coco: dict[str, Any] = {
                 "images": [],
                 "annotations": [],
-                "categories": [{"id": d + 1, "name": str(d)} for d in range(10)],
+                "categories": [{"id": 1, "name": "digit"}],
             }
             for number in range(round(count * share)):
                 canvas, boxes = _scatter(photographs[number % len(photographs)], pictures, own, rng)
                 name = f"{number:04d}.jpg"
                 Image.fromarray(canvas).save(new / split / name, quality=92)
                 coco["images"].append({"id": number, "file_name": name, "width": SIDE, "height": SIDE})
-                for which, box in boxes:
+                for box in boxes:
                     coco["annotations"].append(
                         {
                             "id": len(coco["annotations"]) + 1,
                             "image_id": number,
-                            "category_id": int(labels[which]) + 1,
+                            "category_id": 1,
                             "bbox": box,
                             "area": box[2] * box[3],
                             "iscrowd": 0,
@@ -87,7 +87,7 @@ def write_scattered(folder: Path, count: int = 420, seed: int = 0) -> None:
 
 def _scatter(
     photograph: Image.Image, pictures: np.ndarray, own: list[int], rng: np.random.Generator
-) -> tuple[np.ndarray, list[tuple[int, list[float]]]]:
+) -> tuple[np.ndarray, list[list[float]]]:
     """A piece of a photograph with one to five digits written on it; each with its (x, y, width, height)."""
     side = int(rng.integers(SIDE, min(photograph.size) + 1)) if min(photograph.size) > SIDE else min(photograph.size)
     left, top = (int(rng.integers(0, n - side + 1)) for n in photograph.size)
@@ -112,5 +112,5 @@ def _scatter(
         canvas[y : y + size, x : x + size] += ink * (colour - canvas[y : y + size, x : x + size])
         rows, columns = np.nonzero(ink[..., 0] > 0.25)
         box = [x + columns.min(), y + rows.min(), columns.max() - columns.min() + 1, rows.max() - rows.min() + 1]
-        boxes.append((which, [float(v) for v in box]))
+        boxes.append([float(v) for v in box])
     return canvas.clip(0, 255).astype(np.uint8), boxes

@@ -103,7 +103,7 @@ def run(given: argparse.Namespace) -> int:
 
     say("3. Learn to find them in photographs never seen before")
     again = ["--resume"] if (detector / "run.json").exists() else []
-    settings = ["--set", "image_size=160", "--set", "flip=0"]  # a digit is not the same in a mirror
+    settings = ["--set", "image_size=160"]
     sensorium(
         "train", "object-detection", out / "scattered", "--out", detector, "--budget", f"{given.detect:g}s",
         *settings, *again,
