@@ -68,6 +68,7 @@ class Run:
             self._lock = open(self.path / ".lock", "w")  # noqa: SIM115  (held until the process ends)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            self.unlock()
             raise InputError(f"{self.path}: another process is training into this folder") from None
         except OSError as error:
             raise InputError(f"{self.path}: cannot be written: {error.strerror}") from None
