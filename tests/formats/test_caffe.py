@@ -397,6 +397,9 @@ def test_a_checked_folder_and_a_failed_check(tmp_path: Path, capsys: pytest.Capt
     capsys.readouterr()
     assert main(["convert", *sources, "--out", str(tmp_path / "unproven")]) == 0
     assert "unverified" in capsys.readouterr().out
+    assert sensorium.verify(tmp_path / "good")["verdict"] == "pass"
+    assert sensorium.verify(tmp_path / "unproven")["verdict"] == "unverified"
+    assert main(["verify", str(tmp_path / "unproven")]) == 1
     assert sorted(p.name for p in (tmp_path / "unproven").iterdir()) == [
         "config.json", "onnx", "probes", "sensorium.json", "verification.json",
     ]  # fmt: skip
