@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import numpy as np
 
 from sensorium.errors import InputError, SensoriumError
 from sensorium.ops import bootstrap
-from sensorium.tasks import Arrays, Nets, Tally, Task, options
+from sensorium.tasks import Arrays, Nets, Tally, Task, options, source_of
 
 BATCH_SIZE = 16
 
@@ -58,10 +59,13 @@ def run(task: Task, nets: Nets, sources: Sequence[Any], **given: Any) -> list[An
     Raises:
         InputError: an option that the task does not have, or inputs that the network does not take.
     """
-    known = {o.name for o in options(type(task))}
+    choices = options(type(task))
+    known = {o.name for o in choices}
     if unknown := sorted(set(given) - known):
         has = ", ".join(sorted(known)) or "none"
         raise InputError(f"{task.name} has no option '{unknown[0]}'; its options: {has}")
+    if lacking := [o for o in choices if o.default is inspect.Parameter.empty and o.name not in given]:
+        raise InputError(f"{task.name} needs the option '{lacking[0].name}': {lacking[0].help}")
     if not sources:
         return []
     several = getattr(task, "predict", None)
@@ -207,9 +211,10 @@ def evaluate(
     """
     if not examples:
         raise InputError(f"no example in split '{split}' to evaluate on")
-    how = {**task.evaluation, **given}
+    chosen = task.evaluation_on([e.fields[task.truth] for e in examples]) if hasattr(task, "evaluation_on") else {}
+    how = {**task.evaluation, **chosen, **given}
     found = Evaluation(task.name, split, {})
-    sources = (e.fields.get(task.source) for e in examples)
+    sources = (source_of(task, e.fields) for e in examples)
     for example, (source, result) in zip(examples, stream(task, nets, sources, batch_size=batch_size, **how)):
         if isinstance(result, SensoriumError):
             message = str(result)
@@ -236,6 +241,6 @@ def evaluate(
 
 def baseline(task: Task, nets: Nets, examples: Sequence[Any], learn: Sequence[Any]) -> dict[str, float]:
     """What the task's naive predictor, learned from `learn`, reaches on `examples`."""
-    naive = task.baseline([e.fields.get(task.source) for e in learn], [e.fields[task.truth] for e in learn])
-    tallies = [task.tally(naive(e.fields.get(task.source)), e.fields[task.truth], nets) for e in examples]
+    naive = task.baseline([source_of(task, e.fields) for e in learn], [e.fields[task.truth] for e in learn])
+    tallies = [task.tally(naive(source_of(task, e.fields)), e.fields[task.truth], nets) for e in examples]
     return task.score(tallies)

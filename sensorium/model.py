@@ -21,15 +21,6 @@ PROBES = "probes"
 # Files that a task may read, of those a Hugging Face folder has.
 TEXT_LIMIT = 256 << 20
 
-# Tasks of Hugging Face architectures, for folders that somebody else wrote.
-ARCHITECTURES = {
-    "ForImageClassification": "image-classification",
-    "ForObjectDetection": "object-detection",
-    "ForSequenceClassification": "text-classification",
-    "MarianMTModel": "translation",
-    "ForCTC": "automatic-speech-recognition",
-}
-
 
 class FolderFiles(Mapping[str, Any]):
     """The JSON (as values) and text files of a folder by name, read when asked for."""
@@ -100,10 +91,8 @@ class Model:
         """The task, from `sensorium.json`, or else from the architecture that `config.json` names."""
         if name := self.manifest.get("task"):
             return str(name)
-        for architecture in self.config.get("architectures") or []:
-            for ending, name in ARCHITECTURES.items():
-                if str(architecture).endswith(ending):
-                    return name
+        if name := tasks.of_architecture(self.config):
+            return name
         raise InputError(
             f"{self.path}: neither {MANIFEST} nor the architectures in config.json say which task this model does"
         )

@@ -19,7 +19,7 @@ from sensorium.model import Model, difference, load_probe, open_model, save_prob
 from sensorium.nets import SUFFIXES, FolderNets
 from sensorium.nets.ort import OrtNet
 from sensorium.runs import of_model
-from sensorium.tasks import to_json
+from sensorium.tasks import source_of, to_json
 
 FORMATS = ("int8", "fp16")
 CALIBRATION = 64  # examples that show the range of values
@@ -121,7 +121,7 @@ def export(
         raise InputError("--to int8: give --data, so that the range of values and the loss can be measured")
     feeds: list[dict[str, np.ndarray]] = []
     if not hasattr(task, "predict"):
-        feeds = [inference.collate([task.prepare(task.open(e.fields[task.source]))], {}) for e in calibration]
+        feeds = [inference.collate([task.prepare(task.open(source_of(task, e.fields)))], {}) for e in calibration]
     with files.publishing(Path(out) if out else model.path) as new:
         shutil.copytree(model.path, new, dirs_exist_ok=True)
         entries = []

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import glob
+import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,18 @@ ENDINGS = {
 TEXTS = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".md", ".log")
 
 
-def expand(kind: str, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
+def expand(
+    fields: Sequence[str], names: Iterable[str], further: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, Any]]:
     """The sources that names on the command line stand for.
 
     Args:
-        kind: what the task reads (`Task.source`): `image`, `audio`, `frames`, or else text.
+        fields: what the task reads (`tasks.parts`): `image`, `audio`, `frames`, or else text; of several, the first is
+            what the names stand for.
         names: files, folders, patterns such as `*.jpg`, `-` for standard input, or for text tasks the text itself. A
-            file given to a text task is read line by line. For `frames`, a folder or a video is one source.
+            file given to a text task is read line by line. For `frames`, a folder or a video is one source. For a task
+            that takes several fields, a JSON object, or a file of such objects (.jsonl), has them all.
+        further: the other fields, the same for all sources: the text itself, a text file, or JSON.
 
     Yields:
         (name to show, source for `Task.open`)
@@ -31,27 +37,72 @@ def expand(kind: str, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
     Raises:
         InputError: a name stands for nothing.
     """
+    if len(fields) == 1:
+        for name in names:
+            yield from _named(fields[0], name)
+        return
+    others = {field: _value(value) for field, value in (further or {}).items()}
     for name in names:
-        if kind in ENDINGS:
-            yield from _files(kind, name)
-        elif kind == "frames":
-            if not Path(name).exists():
-                raise InputError(f"{name}: no such video or folder of frames")
-            yield name, name
-        elif name == "-":
-            for number, line in enumerate(sys.stdin, 1):
-                yield f"-:{number}", line.rstrip("\n")
-        elif _is_file(name):
-            try:
-                with open(name, encoding="utf-8") as lines:
-                    for number, line in enumerate(lines, 1):
-                        yield f"{name}:{number}", line.rstrip("\n")
-            except UnicodeDecodeError:
-                raise InputError(f"{name}: not UTF-8 text") from None
-        elif Path(name).suffix.lower() in TEXTS and not any(c.isspace() for c in name):
-            raise InputError(f"{name}: no such file (a text that only looks like one goes through standard input, `-`)")
-        else:
-            yield name, name
+        if name.endswith(".jsonl") or name.lstrip().startswith("{"):
+            rows = _named("text", name) if name.endswith(".jsonl") else [(name, name)]
+            for shown, row in rows:
+                if row.strip():
+                    yield shown, {**others, **_object(row, shown)}
+            continue
+        if fields[0] not in ENDINGS and Path(name).suffix.lower() in TEXTS and _is_file(name):
+            yield name, {fields[0]: _value(name), **others}  # one text of several lines
+            continue
+        for shown, source in _named(fields[0], name):
+            yield shown, {fields[0]: source, **others}
+
+
+def _object(text: str, where: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        raise InputError(f"{where[:80]}: not a JSON object") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{where[:80]}: not a JSON object")
+    return found
+
+
+def _value(given: str) -> Any:
+    """What a flag gives: the content of a text file, a JSON list or object, or the text itself."""
+    if Path(given[:4096]).suffix.lower() in (*TEXTS, ".json") and _is_file(given):
+        try:
+            given = Path(given).read_text("utf-8")
+        except UnicodeDecodeError:
+            raise InputError(f"{given}: not UTF-8 text") from None
+    if given.lstrip().startswith(("[", "{")):
+        try:
+            return json.loads(given)
+        except (ValueError, RecursionError):
+            return given
+    return given
+
+
+def _named(kind: str, name: str) -> Iterator[tuple[str, Any]]:
+    """The sources of one kind that one name stands for."""
+    if kind in ENDINGS:
+        yield from _files(kind, name)
+    elif kind == "frames":
+        if not Path(name).exists():
+            raise InputError(f"{name}: no such video or folder of frames")
+        yield name, name
+    elif name == "-":
+        for number, line in enumerate(sys.stdin, 1):
+            yield f"-:{number}", line.rstrip("\n")
+    elif _is_file(name):
+        try:
+            with open(name, encoding="utf-8") as lines:
+                for number, line in enumerate(lines, 1):
+                    yield f"{name}:{number}", line.rstrip("\n")
+        except UnicodeDecodeError:
+            raise InputError(f"{name}: not UTF-8 text") from None
+    elif Path(name).suffix.lower() in TEXTS and not any(c.isspace() for c in name):
+        raise InputError(f"{name}: no such file (a text that only looks like one goes through standard input, `-`)")
+    else:
+        yield name, name
 
 
 def _is_file(name: str) -> bool:

@@ -15,12 +15,16 @@ from tests import tiny
 
 @dataclass(frozen=True)
 class Case:
-    """How to try one task: its data, what makes training short, and what it must at least reach."""
+    """How to try one task: its data, what makes training short, and what it must at least reach.
+
+    A task that is not trained here has a `checkpoint`: it writes a tiny Hugging Face folder, which is converted.
+    """
 
     data: Callable[[Path], Path]
     parameters: dict[str, Any] = field(default_factory=dict)
     reaches: dict[str, float] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    checkpoint: Callable[[Path], Any] | None = None
 
 
 CASES = {
@@ -51,5 +55,13 @@ class Trained:
         """Sources that the model has not learned from."""
         kind = tasks.find(self.name)
         found = sensorium.open_data(self.data, task=self.name)
-        held = set(json.loads((self.run / "splits.json").read_text())["val"])
-        return [e.fields.get(kind.source) for e in found.examples if e.id in held][:count]
+        chosen = list(found.examples)
+        if self.case.checkpoint is None:
+            held = set(json.loads((self.run / "splits.json").read_text())["val"])
+            chosen = [e for e in chosen if e.id in held]
+        return [tasks.source_of(kind, e.fields) for e in chosen][:count]
+
+    @property
+    def split(self) -> str:
+        """The examples to evaluate on."""
+        return "val" if self.case.checkpoint is None else "all"

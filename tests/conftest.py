@@ -17,7 +17,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trained]:
-    """Tiny trained models by the name of their task; each is trained once, when it is first asked for."""
+    """Tiny models by the name of their task; each is trained, or converted, once, when it is first asked for."""
     made: dict[str, Trained] = {}
 
     def model(name: str) -> Trained:
@@ -25,7 +25,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trained]
             case = CASES[name]
             root = tmp_path_factory.mktemp(name)
             data = case.data(root / "data")
-            record = sensorium.train(name, data, out=root / "run", quiet=True, **case.parameters)
+            if case.checkpoint is None:
+                record = sensorium.train(name, data, out=root / "run", quiet=True, **case.parameters)
+            else:
+                (root / "checkpoint").mkdir()
+                case.checkpoint(root / "checkpoint")
+                (root / "run").mkdir()
+                record = sensorium.convert(root / "checkpoint", out=root / "run" / "model", task=name)
             made[name] = Trained(name, case, data, root / "run", record)
         return made[name]
 

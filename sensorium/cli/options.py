@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import inspect
+import json
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 from sensorium.errors import SensoriumError
 
 PREFIX = "option_"
-KINDS = {"int": int, "float": float, "str": str}
+PART = "part_"
 
 
 def switch(value: str) -> bool:
@@ -22,34 +24,86 @@ def switch(value: str) -> bool:
     raise argparse.ArgumentTypeError(f"'{value}' is neither true nor false")
 
 
-def add_task_options(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
-    """Add the options of the task that the model named in the arguments does."""
+def words(value: str) -> list[str]:
+    """Several texts, between commas, or as a JSON list."""
+    found = value_of(value) if value.lstrip().startswith("[") else value.split(",")
+    return [str(one).strip() for one in found if str(one).strip()]
+
+
+def value_of(value: str) -> Any:
+    """A value in JSON."""
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise argparse.ArgumentTypeError(f"'{value[:80]}' is not JSON") from None
+
+
+def converter(annotation: str) -> tuple[Any, str]:
+    """How an option of this annotation is read, and what `--help` calls its value."""
+    kind = annotation.split("|")[0].strip()
+    if kind.startswith("Literal"):
+        return str, "NAME"
+    if kind == "list[str]":
+        return words, "A,B,..."
+    if "[" in kind or kind in ("Any", "dict", "list"):
+        return value_of, "JSON"
+    return {"bool": switch, "int": int, "float": float}.get(kind, str), kind.upper()
+
+
+def task_of(arguments: Sequence[str]) -> Any:
+    """The task that the model named in the arguments does; None where none can be told."""
     from sensorium import tasks
     from sensorium.model import open_model
 
-    asked = next((after for word, after in pairwise(words) if word == "--task"), None)
-    for word in words:
-        if word.startswith("-") or word == asked:
-            continue
-        try:
-            kind = tasks.find(asked or open_model(word).task_name)
-        except SensoriumError:
-            return  # the verb itself says what is wrong
-        group = parser.add_argument_group(f"options of {kind.name}")
-        for option in tasks.options(kind):
-            kind_name = option.annotation.split("|")[0].strip()
-            convert: Any = switch if kind_name == "bool" else KINDS.get(kind_name, str)
-            group.add_argument(
-                "--" + option.name.replace("_", "-"),
-                dest=PREFIX + option.name,
-                type=convert,
-                default=argparse.SUPPRESS,
-                nargs="?" if kind_name == "bool" else None,
-                const=True if kind_name == "bool" else None,
-                metavar=kind_name.upper(),
-                help=f"{option.help} (default {option.default})".strip().replace("%", "%%"),
-            )
+    asked = next((after for word, after in pairwise(arguments) if word == "--task"), None)
+    model = next((word for word in arguments if not word.startswith("-") and word != asked), None)
+    if model is None:
+        return None
+    try:
+        return tasks.find(asked or open_model(model).task_name)
+    except SensoriumError:
+        return None  # the verb itself says what is wrong
+
+
+def add_task_options(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
+    """Add the options of the task that the model named in the arguments does."""
+    from sensorium import tasks
+
+    kind = task_of(arguments)
+    if kind is None:
         return
+    group = parser.add_argument_group(f"options of {kind.name}")
+    for option in tasks.options(kind):
+        convert, shown = converter(option.annotation)
+        default = "" if option.default in (inspect.Parameter.empty, None) else f" (default {option.default})"
+        group.add_argument(
+            "--" + option.name.replace("_", "-"),
+            dest=PREFIX + option.name,
+            type=convert,
+            default=argparse.SUPPRESS,
+            nargs="?" if convert is switch else None,
+            const=True if convert is switch else None,
+            metavar=shown,
+            help=f"{option.help}{default}".strip().replace("%", "%%"),
+        )
+
+
+def add_parts(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
+    """Add the further parts of a source as flags, where the task of the model takes several: a question, a context."""
+    from sensorium import tasks
+
+    kind = task_of(arguments)
+    further = tasks.parts(kind)[1:] if kind is not None else ()
+    if further:
+        group = parser.add_argument_group(f"what {kind.name} takes besides SOURCE, the {kind.source}")
+        for name in further:
+            group.add_argument("--" + name.replace("_", "-"), dest=PART + name, default=argparse.SUPPRESS, metavar="X",
+                               help=f"the {name}: itself, a text file, or JSON")  # fmt: skip
+
+
+def given_parts(given: argparse.Namespace) -> dict[str, str]:
+    """The further parts of a source that were given."""
+    return {k.removeprefix(PART): v for k, v in vars(given).items() if k.startswith(PART)}
 
 
 def task_options(given: argparse.Namespace) -> dict[str, Any]:

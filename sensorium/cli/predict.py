@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from sensorium.cli import text
-from sensorium.cli.options import add_task_options, task_options
+from sensorium.cli.options import add_parts, add_task_options, given_parts, task_options
 from sensorium.errors import SensoriumError
 
 
@@ -25,13 +26,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, metavar="N", help="of one run (default: all cores)")
 
 
-prepare = add_task_options
+def prepare(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    add_parts(parser, words)
+    add_task_options(parser, words)
 
 
 def run(given: argparse.Namespace) -> int:
     from sensorium import sources
     from sensorium.predictor import Predictor
-    from sensorium.tasks import to_json
+    from sensorium.tasks import parts, to_json
 
     predictor = Predictor(given.model, precision=given.precision, threads=given.threads, task=given.task)
     task = predictor.task
@@ -40,7 +43,7 @@ def run(given: argparse.Namespace) -> int:
     names: list[str] = []
 
     def opened() -> object:
-        for name, source in sources.expand(task.source, given.source):
+        for name, source in sources.expand(parts(task), given.source, given_parts(given)):
             names.append(name)
             yield source
 

@@ -50,10 +50,10 @@ def needs(task: str) -> dict[str, bool]:
 
     A condition to generate from (`label` before a picture) may be missing.
     """
-    from sensorium.tasks import find
+    from sensorium.tasks import find, parts
 
     found = find(task)
-    return {found.source: not task.endswith("-generation"), found.truth: True}
+    return {name: task != "image-generation" for name in parts(found)} | {found.truth: True}
 
 
 def open_data(

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import importlib.resources
+import inspect
 import json
 import logging
 import re
@@ -27,6 +28,7 @@ from sensorium.serving.batching import Batcher, Predictor, Threads, answer
 from sensorium.serving.guard import Guard
 from sensorium.serving.limits import Limits, Rejection, rejection
 from sensorium.serving.metrics import Metrics
+from sensorium.tasks import options, parts
 
 log = logging.getLogger("sensorium.serving")
 
@@ -103,10 +105,13 @@ def warm_up(predictor: Predictor) -> None:
     """Load a model and let it answer one made-up example, all the way to JSON."""
     predictor.warm_up()
     source = wire.sample(predictor.task)
-    if source is not None or predictor.task.source == "label":
-        answered = answer(predictor, [predictor.task.open(source)], {})[0]
-        if isinstance(answered, Exception):
-            raise answered
+    if source is None and predictor.task.source != "label":
+        return
+    chosen = {o.name: ["a", "b"] for o in options(type(predictor.task)) if o.default is inspect.Parameter.empty}
+    answered = answer(predictor, [predictor.task.open(source)], chosen)[0]
+    # Of an example with several parts not enough may be known to make one up.
+    if isinstance(answered, Exception) and not isinstance(source, dict):
+        raise answered
 
 
 def _model(request: Request) -> str:
@@ -166,7 +171,7 @@ async def _call(request: Request, service: Service, name: str) -> wire.Call:
             return wire.from_json(body, query, field, options, limits)
         return await service.openers.run(wire.from_json, body, query, field, options, limits)
     if kind == "multipart/form-data":
-        return await wire.from_form(body, request.headers, query, field, options, limits)
+        return await wire.from_form(body, request.headers, query, parts(service.models[name].task), options, limits)
     family = kind.partition("/")[0]
     media = kind in ("", "application/octet-stream") or family in ("image", "audio", "video")
     if media if field not in wire.TEXTS else kind == "text/plain":
@@ -290,6 +295,7 @@ def describe(name: str, predictor: Predictor) -> dict[str, Any]:
         "description": doc[0] if doc else "",
         "source": task.source,
         "source_kind": "text" if task.source in wire.TEXTS else "file",
+        "parts": {part: "text" if part in wire.TEXTS else "file" for part in parts(task)},
         "labels": wire.labels(task),
         "options": schema.of_options(task),
         "metrics": card(predictor),

@@ -10,7 +10,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -187,8 +187,11 @@ _SOURCES: dict[str, Schema] = {
 }
 
 
-def of_source(field: str, texts: frozenset[str]) -> Schema:
-    """The schema of one example's input."""
+def of_source(fields: Sequence[str], texts: frozenset[str]) -> Schema:
+    """The schema of one example's input: of one field, or an object of several."""
+    if len(fields) > 1:
+        return {"type": "object", "properties": {name: of_source([name], texts) for name in fields}}
+    field = fields[0]
     if field == "frames":
         return {
             "description": "a video, or the pictures of one sequence; each as base64 or a data URL",
@@ -212,7 +215,7 @@ def openapi(models: Mapping[str, Any], texts: frozenset[str], limits: Limits) ->
     for name, task in models.items():
         stem = "".join(part.capitalize() for part in task.name.split("-"))
         one = {"$ref": f"#/components/schemas/{stem}Result"}
-        source = of_source(task.source, texts)
+        source = of_source(tasks.parts(task), texts)
         schemas[f"{stem}Result"] = of_result(task) or {"description": "any JSON"}
         schemas[f"{stem}Parameters"] = {
             "type": "object",

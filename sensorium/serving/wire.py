@@ -13,7 +13,7 @@ import json
 import math
 import re
 import wave
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,9 +25,26 @@ from sensorium.errors import InputError
 from sensorium.media import image
 from sensorium.serving import schema
 from sensorium.serving.limits import Limits, Rejection
+from sensorium.tasks import parts
 
 TEXTS = frozenset(
-    {"text", "label", "labels", "translation", "question", "context", "query", "passages", "prompt", "messages"}
+    {
+        "text",
+        "label",
+        "labels",
+        "translation",
+        "question",
+        "context",
+        "query",
+        "passages",
+        "prompt",
+        "messages",
+        "role",
+        "content",
+        "words",
+        "sentences",
+        "source_sentence",
+    }
 )
 """Fields of the data whose strings are the content itself."""
 
@@ -221,11 +238,18 @@ def from_bytes(
 
 def sample(task: Any) -> Any:
     """A made-up example for the first inference of a process; None where nothing is known of the source."""
-    if task.source in ("image", "frames"):
+    if len(parts(task)) == 1:
+        return _sample(task, task.source)
+    made = {name: _sample(task, name) for name in parts(task)}
+    return {name: value for name, value in made.items() if value is not None}
+
+
+def _sample(task: Any, field: str) -> Any:
+    if field in ("image", "frames"):
         made = io.BytesIO()
         Image.linear_gradient("L").convert("RGB").save(made, "PNG")
-        return made.getvalue() if task.source == "image" else [made.getvalue()] * 2
-    if task.source == "audio":
+        return made.getvalue() if field == "image" else [made.getvalue()] * 2
+    if field == "audio":
         made = io.BytesIO()
         with wave.open(made, "wb") as file:
             file.setnchannels(1)
@@ -233,9 +257,9 @@ def sample(task: Any) -> Any:
             file.setframerate(16000)
             file.writeframes(bytes(range(256)) * 125)
         return made.getvalue()
-    if task.source == "label":
+    if field == "label":
         return next(iter(labels(task)), None)
-    return "a" if task.source in TEXTS else None
+    return "a" if field in TEXTS - {"words", "labels", "messages", "passages"} else None
 
 
 def labels(task: Any) -> list[str]:
@@ -250,11 +274,15 @@ async def from_form(
     body: bytes,
     headers: Headers,
     query: Mapping[str, str],
-    field: str,
+    fields: Sequence[str],
     options: Mapping[str, schema.Schema],
     limits: Limits,
 ) -> Call:
-    """multipart/form-data: `inputs` (files or text; again for several), `parameters` (JSON), or an option a field."""
+    """multipart/form-data: `inputs` (files or text; again for several), `parameters` (JSON), or an option a field.
+
+    Where an example has several parts (`fields`), each is a field of its name, and `inputs` is the first of them.
+    """
+    field = fields[0]
 
     async def stream() -> AsyncIterator[bytes]:
         yield body
@@ -273,10 +301,13 @@ async def from_form(
         raise Rejection(400, "the body is not valid multipart/form-data") from None
     inputs: list[Any] = []
     given: dict[str, str] = dict(query)
+    further: dict[str, Any] = {}
     document: Any = {}
     async with form_closed(form):
         for name, value in form.multi_items():
-            if isinstance(value, UploadFile):
+            if name in fields and len(fields) > 1:
+                further[name] = _part(await value.read() if isinstance(value, UploadFile) else value, name, limits)
+            elif isinstance(value, UploadFile):
                 inputs.append(await value.read())
             elif name == "inputs":
                 inputs.append(value)
@@ -292,8 +323,25 @@ async def from_form(
     if not isinstance(document, dict):
         raise Rejection(400, "'parameters' must be an object")
     chosen = schema.parameters(given, options, texts=True) | schema.parameters(document, options)
+    if len(fields) > 1:
+        first = {field: inputs[0]} if inputs and field not in further else {}
+        return Call(*sources({**first, **further}, field, limits), chosen)
+    if not inputs:
+        raise Rejection(400, "the form has no field 'inputs'")
     pictures = field in SEQUENCES and len(inputs) > 1
     return Call(*sources(inputs[0] if len(inputs) == 1 and not pictures else inputs, field, limits), chosen)
+
+
+def _part(value: bytes | str, field: str, limits: Limits) -> Any:
+    """One part of an example: text, a file, or numbers as JSON."""
+    if isinstance(value, bytes) and field in TEXTS:
+        try:
+            value = value.decode()
+        except UnicodeDecodeError:
+            raise Rejection(400, "the text is not UTF-8") from None
+    if isinstance(value, str) and value.lstrip().startswith(("[", "{")) and field not in TEXTS - {"words"}:
+        return parse_json(value.encode(), limits)
+    return value
 
 
 class form_closed:  # noqa: N801  (reads as a verb)

@@ -63,6 +63,9 @@ class Task(Protocol):
     lower_is_better: ClassVar[bool]
     padding: ClassVar[dict[str, float]]  # value that fills up a shorter example in a batch, per array
     evaluation: ClassVar[dict[str, Any]]  # options used when evaluating
+    # Optional: `parts`, where a source has several (a picture and a question about it), the first being `source`;
+    # `architectures`, the endings of the Hugging Face classes that do this task, and `suits(config)` where the ending
+    # alone does not tell; `evaluation_on(truths)`, options for evaluating that the data decide: labels to choose from.
 
     @classmethod
     def load(cls, files: Mapping[str, Any]) -> Task: ...
@@ -95,6 +98,30 @@ def find(name: str) -> type[Any]:
         raise InputError(f"there is no task '{name}': {hint}")
     task: type[Any] = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").Task
     return task
+
+
+def of_architecture(config: Mapping[str, Any]) -> str | None:
+    """The task of a Hugging Face `config.json`: the one that names the longest ending of its architecture."""
+    found: list[tuple[int, str]] = []
+    for name in names():
+        kind = find(name)
+        for architecture in config.get("architectures") or []:
+            for ending in getattr(kind, "architectures", ()):
+                if str(architecture).endswith(ending) and (not hasattr(kind, "suits") or kind.suits(config)):
+                    found.append((-len(ending), name))
+    return min(found, default=(0, None))[1]
+
+
+def parts(task: Task | type[Any]) -> tuple[str, ...]:
+    """The fields of the data that make up one source."""
+    return tuple(getattr(task, "parts", None) or (task.source,))
+
+
+def source_of(task: Task | type[Any], fields: Mapping[str, Any]) -> Any:
+    """What `task.open` takes of an example: the field it reads, or a mapping of those it reads."""
+    if len(parts(task)) == 1:
+        return fields.get(task.source)
+    return {name: fields[name] for name in parts(task) if name in fields}
 
 
 @dataclass(frozen=True, slots=True)

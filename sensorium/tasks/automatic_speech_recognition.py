@@ -68,6 +68,7 @@ class Task:
     metric: ClassVar[str] = "wer"
     lower_is_better: ClassVar[bool] = True
     evaluation: ClassVar[dict[str, Any]] = {}
+    architectures: ClassVar[tuple[str, ...]] = ("ForCTC",)
 
     @classmethod
     def load(cls, files: Mapping[str, Any]) -> Task:

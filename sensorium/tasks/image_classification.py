@@ -33,6 +33,7 @@ class Task:
     lower_is_better: ClassVar[bool] = False
     padding: ClassVar[dict[str, float]] = {}
     evaluation: ClassVar[dict[str, Any]] = {"top_k": None}
+    architectures: ClassVar[tuple[str, ...]] = ("ForImageClassification",)
     truth = "label"  # "labels" for a model of several
     truths: ClassVar[tuple[str, ...]] = ("label", "labels")
     metric = "accuracy"  # "mean_average_precision" for a model of several

@@ -41,6 +41,7 @@ class Task(Detector):
     lower_is_better: ClassVar[bool] = False
     padding: ClassVar[dict[str, float]] = {}
     evaluation: ClassVar[dict[str, Any]] = {"threshold": 0.0}
+    architectures: ClassVar[tuple[str, ...]] = ("ForObjectDetection",)
 
     def open(self, source: Any) -> Image.Image:
         return image.load(source)

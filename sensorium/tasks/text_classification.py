@@ -38,6 +38,7 @@ class Task:
     source: ClassVar[str] = "text"
     lower_is_better: ClassVar[bool] = False
     evaluation: ClassVar[dict[str, Any]] = {"top_k": None}
+    architectures: ClassVar[tuple[str, ...]] = ("ForSequenceClassification",)
     truth = "label"  # "labels" for a model of several
     truths: ClassVar[tuple[str, ...]] = ("label", "labels")
     metric = "macro_f1"  # "mean_average_precision" for a model of several

@@ -53,6 +53,7 @@ class Task:
     lower_is_better: ClassVar[bool] = False
     padding: ClassVar[dict[str, float]] = {"input_ids": 0, "attention_mask": 0}
     evaluation: ClassVar[dict[str, Any]] = {}
+    architectures: ClassVar[tuple[str, ...]] = ("MarianMTModel",)
 
     config: dict[str, Any]
     tokenizer_json: str = field(repr=False)

@@ -107,7 +107,7 @@ def find_bad(task: Any, examples: Sequence[Example]) -> dict[str, str]:
 
     def problem(example: Example) -> tuple[str, str] | None:
         try:
-            task.open(example.fields.get(task.source))
+            task.open(tasks.source_of(task, example.fields))
             for name in ("image", "audio"):  # a truth may be a file, too
                 if name == task.truth:
                     importlib.import_module(f"sensorium.media.{name}").load(example.fields[name])
