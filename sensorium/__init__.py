@@ -295,7 +295,8 @@ def convert(
 ) -> dict[str, Any]:
     """Write a model of another framework as a model folder that ONNX Runtime runs.
 
-    Nothing in the files is executed or unpickled, and the framework they come from is not needed.
+    Nothing in the files is executed or unpickled, and the framework they come from is not needed, but for PyTorch: a
+    checkpoint folder of Hugging Face (config.json and weights) is built by transformers and exported.
 
     Args:
         files: all files of one model (a graph and its weights), or its folder.
@@ -319,11 +320,20 @@ def convert(
 
     Raises:
         InputError: the files are of no known format, damaged, or hold a layer that cannot be converted.
-        MissingError: the package onnx is not installed (extra `formats`).
+        MissingError: the package onnx is not installed (extra `formats`), or PyTorch for a checkpoint (extra `train`).
         Refused: the outputs differ from those of the original.
     """
     from sensorium.conversion import convert as run
+    from sensorium.conversion import is_checkpoint
 
+    if is_checkpoint(files):
+        from sensorium.errors import need
+
+        need("torch", "train")
+        from sensorium.training.pretrained import convert as export_checkpoint
+
+        report: dict[str, Any] = export_checkpoint(Path(files[0]), Path(out), task=task, force=force)
+        return report
     return run(
         files,
         out=out,

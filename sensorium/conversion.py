@@ -23,6 +23,18 @@ PROBE_LIMIT = 10**12  # multiply-adds of a network that is run once to keep what
 TOLERANCE = 2e-5
 
 
+def is_checkpoint(sources: Sequence[str | Path]) -> bool:
+    """Whether this is one folder of Hugging Face with PyTorch's weights: config.json that names its architecture."""
+    folder = Path(sources[0]) if len(sources) == 1 else Path()
+    if not (len(sources) == 1 and (folder / "config.json").is_file()):
+        return False
+    weights = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json")
+    if not any(path for pattern in weights for path in folder.glob(pattern)):
+        return False
+    config = files.read_json(folder / "config.json")
+    return isinstance(config, dict) and bool(config.get("architectures"))
+
+
 def convert(
     sources: Sequence[str | Path],
     *,

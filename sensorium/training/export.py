@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +23,8 @@ from sensorium.training.nets import TorchNet, TorchNets
 from sensorium.training.plan import Part, Plan
 
 OPSET = 18
+# A protobuf message cannot be larger than 2 GB: larger weights stand beside the graph.
+INSIDE_LIMIT = 1_900_000_000
 
 
 class _Called(nn.Module):
@@ -37,7 +39,7 @@ class _Called(nn.Module):
 
 
 def write_network(part: Part, path: Path) -> None:
-    """Write one part as an ONNX file with the weights inside it.
+    """Write one part as an ONNX file with the weights inside it, or beside it (`model.onnx_data`) above 2 GB.
 
     Raises:
         Refused: the module cannot be expressed in ONNX; the reason is the exporter's.
@@ -65,10 +67,29 @@ def write_network(part: Part, path: Path) -> None:
     except Exception as error:  # the exporter wraps whatever the module raised
         reason = str(error).strip().splitlines()[-1][:300] if str(error).strip() else type(error).__name__
         raise Refused(f"{path.name}: the network cannot be written as ONNX: {reason}") from error
-    proto = program.model_proto
+    if sum(p.nbytes for p in {*part.module.parameters(), *part.module.buffers()}) > INSIDE_LIMIT:
+        import onnx_ir
+
+        onnx_ir.save(program.model, path, external_data=f"{path.name}_data")
+        proto = onnx.load(str(path), load_external_data=False)
+    else:
+        proto = program.model_proto
     # Shapes noted for the sample's sizes would be wrong for others, and quantisation trips over them.
     del proto.graph.value_info[:]
+    used = {name for graph in graphs(proto.graph) for node in graph.node for name in node.input}
+    used |= {output.name for graph in graphs(proto.graph) for output in graph.output}
+    for unused in [given for given in proto.graph.input if given.name not in used]:
+        proto.graph.input.remove(unused)
     onnx.save(proto, path)
+
+
+def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and those inside it: branches and bodies of loops."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from graphs(attribute.g)
 
 
 def check_network(task: Any, part: Part, path: Path) -> tuple[float, dict[str, Any], dict[str, Any]]:

@@ -52,6 +52,7 @@ class Part:
         outputs: names of the outputs, in order.
         dynamic: for each input name, axis number to axis name (`{"pixel_values": {0: "batch"}}`).
         write: writes the ONNX file itself, where tracing the module is not enough (a decoder with a branch).
+        other: inputs of other sizes along the free axes, on which the file is checked as well.
     """
 
     module: torch.nn.Module
@@ -59,3 +60,4 @@ class Part:
     outputs: list[str]
     dynamic: dict[str, dict[int, str]]
     write: Callable[[Path], None] | None = None
+    other: dict[str, torch.Tensor] | None = None

@@ -1,0 +1,128 @@
+"""From a checkpoint folder of Hugging Face to a model folder that runs without PyTorch.
+
+A *form* says which networks a checkpoint becomes: one forward pass, a decoder with its cache, an encoder and a decoder
+... Each is a module of this folder with `match(config, task) -> float` (how well it fits, 0 for not at all) and
+`parts(checkpoint) -> dict[str, Part]` (file stem to what is to be written). The folder is the registry.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import onnx
+import torch
+import transformers
+
+from sensorium import files, model, verification
+from sensorium.errors import InputError, Refused
+from sensorium.tasks import find, names
+from sensorium.training.export import graphs
+from sensorium.training.pretrained.checkpoint import Checkpoint, load
+from sensorium.training.pretrained.writing import write
+
+
+def forms() -> list[ModuleType]:
+    """The modules of this folder that are forms."""
+    found = [importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__)]
+    return [module for module in found if hasattr(module, "match")]
+
+
+def form_of(config: dict[str, Any], task: str | None) -> ModuleType:
+    """The form that fits best."""
+    return max(forms(), key=lambda module: (float(module.match(config, task)), module.__name__))
+
+
+def convert(folder: Path, out: Path, *, task: str | None = None, force: bool = False) -> dict[str, Any]:
+    """Write a model folder from a checkpoint, each of its networks checked against PyTorch.
+
+    Args:
+        folder: config.json, weights (safetensors, or pytorch_model.bin read without running code), and the files of
+            its tokenizer or preprocessor.
+        task: what it is to do; None for what its architecture says.
+
+    Returns:
+        What `verification.json` says, with inputs, outputs and the number of parameters.
+
+    Raises:
+        InputError: it is not a checkpoint that transformers can load.
+        Refused: a network cannot be written as ONNX, or does not give PyTorch's outputs.
+    """
+    if task is not None and task not in names():
+        find(task)  # says what there is instead
+    with files.publishing(out) as new:
+        checkpoint = load(folder, new, task)
+        form = form_of(checkpoint.config, checkpoint.task_name)
+        (new / "onnx").mkdir()
+        entries, operators = [], Counter[str]()
+        inputs: dict[str, Any] = {}
+        outputs: list[str] = []
+        notes = list(checkpoint.notes)
+        for stem, part in form.parts(checkpoint).items():
+            path = new / "onnx" / f"{stem}.onnx"
+            written = write(part, path, checkpoint.name, checkpoint.task)
+            model.save_probe(new, path.name, written.feeds, written.expected)
+            tolerance = verification.TOLERANCES["fp32"]
+            entry = {
+                "file": f"onnx/{path.name}",
+                "precision": "fp32",
+                "largest_difference": written.difference,
+                "tolerance": tolerance,
+                "verdict": "pass" if written.difference <= tolerance else "fail",
+            }
+            entries.append(entry)
+            proto = onnx.load(str(path), load_external_data=False)
+            operators.update(node.op_type for graph in graphs(proto.graph) for node in graph.node)
+            inputs |= written.inputs
+            outputs += [name for name in part.outputs if name not in outputs]
+            notes += [f"{path.name}: {note}" for note in written.notes]
+        versions = {
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "onnx": onnx.__version__,
+        }
+        content = verification.document(checkpoint.task_name or "", entries, {}, versions)
+        content["source"] = checkpoint.name
+        content["notes"] = notes
+        verification.write(new, content)
+        if not (new / "README.md").exists():
+            (new / "README.md").write_text(card(checkpoint, content), "utf-8")
+        origin = {"format": "Hugging Face checkpoint", "architecture": checkpoint.name, "name": folder.resolve().name}
+        model.seal(new, checkpoint.task_name or "", origin)
+        worst = max(entries, key=lambda entry: entry["largest_difference"])
+        if content["verdict"] == "fail" and not force:
+            raise Refused(
+                f"{folder}: {checkpoint.name}: {worst['file']} differs from PyTorch by "
+                f"{worst['largest_difference']:.2g} (allowed: {worst['tolerance']:g}); nothing was written "
+                "(--force writes it)"
+            )
+    return {
+        "model": str(out),
+        "format": f"Hugging Face checkpoint, {checkpoint.name}",
+        "task": checkpoint.task_name,
+        "inputs": inputs,
+        "outputs": outputs,
+        "operators": dict(operators.most_common()),
+        "parameters": checkpoint.model.num_parameters(),
+        "files": [entry["file"] for entry in entries],
+        "notes": notes,
+        "verdict": content["verdict"],
+        "largest_difference": worst["largest_difference"],
+        "allowed": worst["tolerance"],
+    }
+
+
+def card(checkpoint: Checkpoint, content: dict[str, Any]) -> str:
+    """The model card, for a checkpoint that has none."""
+    tag = f"pipeline_tag: {checkpoint.task_name}\n" if checkpoint.task_name else ""
+    return (
+        f"---\n{tag}library_name: sensorium\n---\n# {checkpoint.name}\n\nConverted from a checkpoint of Hugging Face; "
+        f"its networks give PyTorch's outputs ({content['verdict']}; see `verification.json`).\n"
+    )
+
+
+__all__ = ["Checkpoint", "InputError", "convert", "form_of", "forms"]

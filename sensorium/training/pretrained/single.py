@@ -1,0 +1,62 @@
+"""One forward pass: encoders, classifiers, detectors, segmenters and their like become `model.onnx`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from torch import nn
+
+from sensorium.errors import Refused
+from sensorium.training.plan import Part
+from sensorium.training.pretrained.checkpoint import Checkpoint
+from sensorium.training.pretrained.samples import free_axes
+
+# Outputs that are steps on the way, or for training.
+INNER = re.compile(
+    r"loss.*|.*attentions?|past_key_values|auxiliary.*|intermediate.*|init.*|enc_.*|encoder_.*|decoder_.*|denois.*|"
+    r".*hidden_states|mems|state|.*loc|.*scale|extract_features|projected_.*states"
+)
+BODY = ("last_hidden_state", "pooler_output")
+
+
+def match(config: dict[str, Any], task: str | None) -> float:
+    return 0.1
+
+
+class Answers(nn.Module):
+    """A model of transformers that returns only some of its outputs, as a tuple."""
+
+    def __init__(self, model: Any, names: list[str]) -> None:
+        super().__init__()
+        self.model = model
+        self.names = names
+
+    def forward(self, **inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        found = self.model(**inputs, return_dict=True)
+        return tuple(found[name] for name in self.names)
+
+
+def outputs_of(found: Any) -> list[str]:
+    """Names of a model's outputs that are its answer: not its inner states, unless there is nothing else."""
+    tensors = [name for name, value in found.items() if isinstance(value, torch.Tensor)]
+    answers = [name for name in tensors if not INNER.fullmatch(name) and name not in BODY]
+    return answers or [name for name in tensors if name in BODY] or tensors[:1]
+
+
+def parts(checkpoint: Checkpoint) -> dict[str, Part]:
+    model = checkpoint.model
+    for config in (model.config, model.config.get_text_config()):
+        config.use_cache = False
+    first, second = checkpoint.inputs
+    try:
+        with torch.no_grad():
+            found = model(**first, return_dict=True)
+    except Exception as error:  # a model raises whatever it misses
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        given = ", ".join(first)
+        raise Refused(f"{checkpoint.name} cannot be run on {given}: {reason}") from error
+    names = outputs_of(found)
+    module = Answers(model, names)
+    return {"model": Part(module, first, names, free_axes(first, second), other=second)}

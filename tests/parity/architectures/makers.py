@@ -1,0 +1,99 @@
+"""What the architectures are tried on: pictures, sounds and texts of awkward kinds, and tiny tokenizers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+SENTENCES = (
+    "The quick brown fox jumps over the lazy dog.",
+    "Größe und Maß, naïve café; 12,345.67 km/h!",
+    "東京の天気は晴れです。",
+    "как дела 🙂 مرحبا",
+    "",
+    "word after word " * 60,
+)
+
+
+def texts(folder: Path) -> list[Any]:
+    """Latin, accents, Japanese, mixed scripts, empty, longer than a model takes."""
+    return list(SENTENCES)
+
+
+def pictures(folder: Path) -> list[Any]:
+    """Files: odd sizes, upright and wide, grey, with alpha, turned by EXIF."""
+    rng = np.random.default_rng(0)
+
+    def picture(width: int, height: int, mode: str = "RGB") -> Image.Image:
+        channels = {"RGB": 3, "RGBA": 4, "L": 1}[mode]
+        coarse = rng.integers(0, 256, (6, 7, channels), np.uint8)
+        found = Image.fromarray(coarse[..., 0] if mode == "L" else coarse, mode=None)
+        return found.resize((width, height), Image.Resampling.BICUBIC)
+
+    place = folder / "pictures"
+    place.mkdir()
+    picture(97, 61).save(place / "wide.png")
+    picture(53, 120).save(place / "high.png")
+    picture(75, 75, "L").save(place / "grey.png")
+    picture(64, 48, "RGBA").save(place / "alpha.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture(90, 70).save(place / "turned.jpg", exif=exif)
+    return [str(place / name) for name in ("wide.png", "high.png", "grey.png", "alpha.png", "turned.jpg")]
+
+
+def sounds(folder: Path) -> list[Any]:
+    """(samples, rate): tones, noise, silence, a short one."""
+    rng = np.random.default_rng(0)
+    rate = 16000
+    t = np.arange(rate) / rate
+    tones = sum(np.sin(2 * np.pi * f * t * (1 + t)) for f in (220, 440, 1000)) * 0.2
+    noise = rng.normal(0, 0.1, rate * 3 // 2)
+    silence = np.zeros(rate // 2)
+    return [(wave.astype(np.float32), rate) for wave in (tones, noise, silence, tones[: rate // 5])]
+
+
+def word_pieces(folder: Path, **given: Any) -> Any:
+    """A WordPiece tokenizer in the manner of BERT, learned from the sentences; saved in the folder."""
+    import transformers as t
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+
+    own = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    own.normalizer = normalizers.BertNormalizer()
+    own.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    trainer = trainers.WordPieceTrainer(vocab_size=300, special_tokens=special, show_progress=False)
+    own.train_from_iterator(SENTENCES, trainer)
+    vocabulary = own.get_vocab()
+    own.post_processor = processors.BertProcessing(("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"]))
+    tokenizer = t.BertTokenizerFast(tokenizer_object=own, model_max_length=64, **given)
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def byte_pairs(folder: Path, cls: str = "PreTrainedTokenizerFast", **given: Any) -> Any:
+    """A byte-level BPE tokenizer in the manner of GPT-2 and RoBERTa, learned from the sentences; saved in the folder.
+
+    Args:
+        cls: name of the class of transformers that holds it.
+        given: its special tokens and settings.
+    """
+    import transformers as t
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    own = Tokenizer(models.BPE())
+    own.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    own.decoder = decoders.ByteLevel()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    own.train_from_iterator(SENTENCES, trainer)
+    names = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    tokenizer = getattr(t, cls)(tokenizer_object=own, model_max_length=64, **{**names, **given})
+    tokenizer.save_pretrained(folder)
+    return tokenizer
