@@ -82,12 +82,10 @@ def load(folder: Path, out: Path, task: str | None) -> Checkpoint:
         own = "its code is its own, and is not run" if config.get("auto_map") else "a newer version may"
         raise InputError(f"{folder}: transformers {transformers.__version__} has no architecture '{name}': {own}")
     found = task or task_of(out)
-    if task in BODY and not hasattr(kind, "base_model_prefix"):
-        kind = transformers.AutoModel
-    elif task in BODY and not getattr(kind, "__name__", "").endswith("Model"):
+    if task in BODY and not name.endswith("Model"):
         kind = transformers.AutoModel
     network, missing = read_weights(kind, folder)
-    notes = []
+    notes: list[str] = []
     if missing:
         raise InputError(
             f"{folder}: its weights lack {len(missing)} of those of {type(network).__name__}, such as "
@@ -163,8 +161,10 @@ def copy_files(folder: Path, out: Path) -> None:
 
 def complete_files(folder: Path, out: Path, notes: list[str]) -> None:
     """Write the files that runtimes without transformers read, where a checkpoint has their content elsewhere."""
-    vocabularies = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "tokenizer.model", "spm.model",
-                    "spiece.model", "sentencepiece.bpe.model", "source.spm")  # fmt: skip
+    vocabularies = (
+        *("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "tokenizer.model", "spm.model"),
+        *("spiece.model", "sentencepiece.bpe.model", "source.spm"),
+    )
     if any((folder / name).is_file() for name in vocabularies):
         write_tokenizer(folder, out, notes)
     nested = files.read_json(out / "processor_config.json") if (out / "processor_config.json").is_file() else {}
@@ -190,9 +190,8 @@ def write_tokenizer(folder: Path, out: Path, notes: list[str]) -> None:
         return
     (out / "tokenizer.json").write_text(text, "utf-8")
     if not (out / "tokenizer_config.json").exists():
-        settings = {
-            k: v for k, v in tokenizer.init_kwargs.items() if isinstance(v, (str, int, float, bool, type(None)))
-        }
+        plain = (str, int, float, bool, type(None))
+        settings = {k: v for k, v in tokenizer.init_kwargs.items() if isinstance(v, plain)}
         settings |= {k: str(v) for k, v in tokenizer.special_tokens_map.items() if not isinstance(v, list)}
         settings["tokenizer_class"] = type(tokenizer).__name__
         settings["model_max_length"] = tokenizer.model_max_length

@@ -30,11 +30,10 @@ SWITCHES = ("labels", "return_dict", "output_attentions", "output_hidden_states"
 def picture(width: int, height: int, seed: int) -> Image.Image:
     """Smooth shapes with some noise: neither all grey nor all noise after resizing."""
     rng = np.random.default_rng(seed)
-    coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), np.uint8)).resize(
-        (width, height), Image.Resampling.BICUBIC
-    )
+    coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), np.uint8))
+    smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), np.int64)
     noise = rng.integers(-20, 21, (height, width, 3))
-    return Image.fromarray((np.asarray(coarse, np.int64) + noise).clip(0, 255).astype(np.uint8))
+    return Image.fromarray((smooth + noise).clip(0, 255).astype(np.uint8))
 
 
 def sound(seconds: float, rate: int, seed: int) -> Audio:
