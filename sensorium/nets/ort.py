@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,5 +75,29 @@ class OrtNet:
             return dict(zip(self.outputs, self._session.run(None, ready)))
         except Exception as error:
             shapes = ", ".join(f"{name} {array.shape}" for name, array in ready.items())
+            reason = str(error).split("\n", 1)[0].split(" : ")[-1][:200]
+            raise InputError(f"{self.path.name} cannot be run on {shapes}: {reason}") from None
+
+    def step(self, feeds: Mapping[str, Any], outputs: Sequence[str]) -> dict[str, Any]:
+        """Run a network that is fed with its own outputs, for these outputs only.
+
+        They stay where the engine has them: values to feed to the next step as they are, or to read by `.numpy()`.
+
+        Raises:
+            InputError: as for a call.
+        """
+        missing = [name for name in self.inputs if name not in feeds]
+        if missing:
+            raise InputError(f"{self.path.name} needs the input '{missing[0]}', which this task does not prepare")
+        ready = {
+            name: feed
+            if isinstance(feed := feeds[name], ort.OrtValue)
+            else ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(feed, dtype))
+            for name, (_, dtype) in self.inputs.items()
+        }
+        try:
+            return dict(zip(outputs, self._session.run_with_ort_values(list(outputs), ready)))
+        except Exception as error:
+            shapes = ", ".join(f"{name} {value.shape()}" for name, value in ready.items())
             reason = str(error).split("\n", 1)[0].split(" : ")[-1][:200]
             raise InputError(f"{self.path.name} cannot be run on {shapes}: {reason}") from None
