@@ -134,7 +134,7 @@ def test_missing_files_folders_and_wrong_arrays(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        {"image_processor_type": "UnheardOfImageProcessor"},
+        {"image_processor_type": "UnheardOfImageProcessor", "tiles": 4},
         {"size": {"longest_edge": 9}},
         {"size": 10**9},
         {"size": "big"},
