@@ -49,7 +49,7 @@ def load(
 
     Args:
         model: a model folder, or a run folder (its best model).
-        precision: `fp32`, `fp16` or `int8`; None for the folder's best.
+        precision: `fp32`, `fp16`, `int8` or `int4`; None for the folder's best.
         threads: of one run; None for all cores.
         task: another task than the folder names that the same files serve: a detector can also track.
 
@@ -257,8 +257,8 @@ def export(
 
     Args:
         model: a model or run folder.
-        to: `int8` or `fp16`.
-        data: to calibrate with and to measure the loss on.
+        to: `int8`, `fp16` or `int4`.
+        data: to calibrate with and to measure the loss on; without it, outputs are compared.
         split: of the data to measure on; None for val, else test.
         out: a new model folder; None adds the file to the model's own.
         force: keep it even if it loses too much.

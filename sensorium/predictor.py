@@ -21,7 +21,7 @@ class Predictor:
 
     Args:
         path: a model folder, or a run folder (its best model).
-        precision: `fp32`, `fp16` or `int8`; None for the folder's best.
+        precision: `fp32`, `fp16`, `int8` or `int4`; None for the folder's best.
         threads: of one run; None for all cores this process may use.
         task: another task than the folder names that the same files serve: a detector can also track.
 

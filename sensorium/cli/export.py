@@ -12,7 +12,7 @@ from sensorium.cli import text
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="model or run folder")
-    parser.add_argument("--to", required=True, metavar="FORMAT", help="int8 or fp16")
+    parser.add_argument("--to", required=True, metavar="FORMAT", help="int8, fp16 or int4")
     parser.add_argument("--data", metavar="DATA", help="to calibrate with, and to measure the loss on")
     parser.add_argument("--split", metavar="S", help="of the data to measure on (default: val, else test)")
     parser.add_argument(

@@ -9,7 +9,7 @@ from sensorium.errors import InputError, MissingError
 from sensorium.nets.ort import OrtNet
 
 # File-name suffix of each precision, as transformers.js and the onnx-community folders spell them.
-SUFFIXES = {"fp32": "", "fp16": "_fp16", "int8": "_quantized"}
+SUFFIXES = {"fp32": "", "fp16": "_fp16", "int8": "_quantized", "int4": "_q4"}
 
 
 def split_stem(stem: str) -> tuple[str, str]:
@@ -25,7 +25,7 @@ class FolderNets(Mapping[str, OrtNet]):
 
     Args:
         folder: the model folder.
-        precision: `fp32`, `fp16` or `int8`; None takes fp32, or what there is where there is no fp32. A file that
+        precision: `fp32`, `fp16`, `int8` or `int4`; None takes fp32, or what there is where there is no fp32. A file that
             does not exist in the precision asked for is taken in fp32, as long as one file has that precision.
         threads: of one run; None for all cores this process may use.
 

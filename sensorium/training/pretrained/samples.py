@@ -1,4 +1,4 @@
-"""Made-up pictures, sounds and texts, and the inputs that a network takes for them."""
+"""The inputs that a network takes for made-up pictures, sounds and texts."""
 
 from __future__ import annotations
 
@@ -9,65 +9,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from sensorium import inference
-from sensorium.media.audio import Audio
+from sensorium.media.made_up import made_up, sources
 
 Batch = dict[str, torch.Tensor]
 
-TEXTS = (
-    "The quick brown fox jumps over the lazy dog, again.",
-    "Two words more.",
-    "Nothing is said here that has not been said before, in other words and at another time.",
-)
 # Inputs that are all ones where the examples of a batch have one size, as ours have.
 NEVER = ("pixel_mask",)
 # Arguments of a forward pass that are no inputs.
 SWITCHES = ("labels", "return_dict", "output_attentions", "output_hidden_states", "use_cache", "past_key_values")
-
-
-def picture(width: int, height: int, seed: int) -> Image.Image:
-    """Smooth shapes with some noise: neither all grey nor all noise after resizing."""
-    rng = np.random.default_rng(seed)
-    coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), np.uint8))
-    smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), np.int64)
-    noise = rng.integers(-20, 21, (height, width, 3))
-    return Image.fromarray((smooth + noise).clip(0, 255).astype(np.uint8))
-
-
-def sound(seconds: float, rate: int, seed: int) -> Audio:
-    """Gliding tones with some noise."""
-    rng = np.random.default_rng(seed)
-    t = np.arange(round(seconds * rate)) / rate
-    wave = sum(np.sin(2 * np.pi * (f + 40 * t) * t) for f in rng.uniform(100, 1000, 3)) * 0.2
-    return Audio((wave + rng.normal(0, 0.02, len(t))).astype(np.float32), rate)
-
-
-def made_up(kind: str, count: int, other: bool, rate: int = 16000) -> list[Any]:
-    """So many sources of one kind; `other` ones are of other sizes.
-
-    Args:
-        kind: a field of the data: `image`, `audio`, `frames`, or else text.
-    """
-    if kind == "image":
-        return [picture(*((150, 200) if other else (180, 130)), seed) for seed in range(count)]
-    if kind in ("video", "frames"):
-        size = (100, 90) if other else (90, 80)
-        return [[picture(*size, 10 * seed + frame) for frame in range(20)] for seed in range(count)]
-    if kind == "audio":
-        return [sound(1.7 if other else 1.1, rate, seed) for seed in range(count)]
-    return [TEXTS[(seed + 2 * other) % len(TEXTS)] for seed in range(count)]
-
-
-def sources(task: Any, count: int, other: bool) -> list[Any]:
-    """Made-up sources for a task, by the parts that it names."""
-    parts = getattr(task, "parts", None) or (task.source,)
-    rate = int((getattr(task, "preprocessor", None) or {}).get("sampling_rate") or 16000)
-    columns = {part: made_up(part, count, other, rate) for part in parts}
-    if len(parts) == 1:
-        return columns[parts[0]]
-    return [{part: columns[part][i] for part in parts} for i in range(count)]
 
 
 def inputs(folder: Path, config: Mapping[str, Any], model: Any, task: Any) -> tuple[Batch, Batch]:
