@@ -18,11 +18,11 @@ from sensorium.data import Dataset, Example, open_data
 from sensorium.errors import InputError, Refused, SensoriumError, need
 from sensorium.evaluation import examples_of
 from sensorium.media import made_up
-from sensorium.model import Model, difference, load_probe, open_model, save_probe, seal
+from sensorium.model import difference, load_probe, open_model, save_probe, seal
 from sensorium.nets import SUFFIXES, FolderNets
 from sensorium.nets.ort import OrtNet
 from sensorium.runs import of_model
-from sensorium.tasks import source_of, to_json
+from sensorium.tasks import Nets, source_of, to_json
 
 FORMATS = ("int8", "fp16", "int4")
 CALIBRATION = 64  # examples that show the range of values
@@ -133,11 +133,11 @@ def _weight_in_8_bits(onnx: Any, graph: Any, node: Any) -> None:
         graph.initializer.remove(weight)
 
 
-def to_int4(source: Path, target: Path) -> None:
+def to_int4(source: Path, target: Path) -> bool:
     """Weights of matrix products in 4 bits, in blocks with a scale each; everything else as it was.
 
-    Raises:
-        Refused: there is no such weight.
+    Returns:
+        Whether there is such a weight; without one, nothing is written.
     """
     onnx = need("onnx", "formats")
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
@@ -149,8 +149,9 @@ def to_int4(source: Path, target: Path) -> None:
     quantizer.process()
     smaller = quantizer.model.model
     if not any(node.op_type == "MatMulNBits" for node in smaller.graph.node):
-        raise Refused(f"{source.name}: no product with a matrix of weights, nothing to write in int4")
+        return False
     _save(onnx, smaller, target)
+    return True
 
 
 def _as_products(onnx: Any, network: Any) -> Any:
@@ -228,7 +229,8 @@ def export(
                 if to == "fp16":
                     to_fp16(source, target)
                 elif to == "int4":
-                    to_int4(source, target)
+                    if not to_int4(source, target):
+                        continue
                 else:
                     to_int8(source, target, ready)
                 smaller = OrtNet(target)
@@ -247,6 +249,8 @@ def export(
                 entry["tolerance"] = verification.TOLERANCES[to]
                 save_probe(new, target.name, given, found)
             entries.append(entry)
+        if not entries:
+            raise Refused(f"{model.path}: no product with a matrix of weights, nothing to write in {to}")
         if measured:
             before = inference.evaluate(task, nets, measured, split=name, resamples=0)
             after = inference.evaluate(task, FolderNets(new, to), measured, split=name, resamples=0)

@@ -25,7 +25,7 @@ class FolderNets(Mapping[str, OrtNet]):
 
     Args:
         folder: the model folder.
-        precision: `fp32`, `fp16`, `int8` or `int4`; None takes fp32, or what there is where there is no fp32. A file that
+        precision: a key of `SUFFIXES`; None takes fp32, or what there is where there is no fp32. A file that
             does not exist in the precision asked for is taken in fp32, as long as one file has that precision.
         threads: of one run; None for all cores this process may use.
 
