@@ -10,47 +10,41 @@ from collections.abc import Sequence
 
 from sensorium.ops import edit_distance
 
-NUMBERS = {w: str(n) for n, w in enumerate("zero one two three four five six seven eight nine ten".split())}
-NUMBERS["none"] = "0"
+_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+NUMBERS = {"none": "0"} | {word: str(number) for number, word in enumerate(_DIGITS)}
 ARTICLES = ("a", "an", "the")
 PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 # Contractions that people write without their apostrophe.
-CONTRACTIONS = {
-    word.replace("'", ""): word
-    for word in """aren't can't couldn't could've didn't doesn't don't hadn't hasn't haven't he'd he's how'd how'll
-    how's I'm I've isn't it'd it'll let's ma'am might've mightn't mustn't must've needn't not've o'clock oughtn't
-    shan't she'd she's should've shouldn't somebody'd somebody'll somebody's someone'd someone'll someone's
-    something'd something'll that'd that's there'd there're there's they'd they'll they're they've 'twas wasn't we'd
-    we've weren't what'll what're what's what've when's where'd where's where've who'd who'll who's who've why'll
-    why're why's won't would've wouldn't y'all you'd you'll you're you've""".split()
-    if word.replace("'", "") not in ("its", "hed", "shed", "wed", "id", "ill", "well", "were", "shell", "hell")
-}
+_SHORT = """
+aren't can't couldn't could've didn't doesn't don't hadn't hasn't haven't he's how'd how'll how's isn't it'd it'll
+ma'am might've mightn't mustn't must've needn't not've o'clock oughtn't shan't should've shouldn't somebody'll
+somebody's someone'd someone'll someone's something'd something'll that's there'd there're there's they'd they'll
+they're they've 'twas wasn't we've weren't what'll what're what's what've when's where'd where's where've who'd who'll
+who's who've why'll why're why's won't would've wouldn't y'all you'd you'll you're you've ain't
+"""
+CONTRACTIONS = {word.replace("'", ""): word for word in _SHORT.split()}
 
 
 def normal(answer: str) -> str:
     """An answer as VQA compares it: no punctuation or articles, digits for number words, contractions whole."""
-    text = answer.replace("\n", " ").replace("\t", " ").strip()
+    text = told = " ".join(answer.split())
     for mark in PUNCTUATION:
-        between = f"{mark} " in text or f" {mark}" in text or re.search(r"(\d)(,)(\d)", text) is not None
-        text = text.replace(mark, "" if between else " ")
+        gone = f"{mark} " in told or f" {mark}" in told or re.search(r"\d,\d", told) is not None
+        text = text.replace(mark, "" if gone else " ")
     text = re.sub(r"(?!<=\d)(\.)(?!\d)", "", text)
     found = [NUMBERS.get(word, word) for word in text.lower().split()]
     return " ".join(CONTRACTIONS.get(word, word) for word in found if word not in ARTICLES)
 
 
 def vqa_accuracy(answer: str, truths: Sequence[str]) -> float:
-    """How many people answer the same, 0..1: three of the others are enough. With fewer than four answers known, one is.
+    """How many of the people asked answer the same, 0..1; three besides the one left out in turn are enough.
 
-    As the challenge has it, answers of people are only tidied where they are not all the same.
+    With fewer than four answers known, it is 1 where one of them is the same.
     """
-    found = normal(answer)
-    known = [truth.strip() for truth in truths]
-    if len(set(known)) > 1 or len(known) < 4:
-        known = [normal(truth) for truth in known]
+    found, known = normal(answer), [normal(truth) for truth in truths]
     if len(known) < 4:
         return float(found in known)
-    total = sum(min(1.0, (known.count(found) - (truth == found)) / 3) for truth in known)
-    return total / len(known)
+    return sum(min(1.0, (known.count(found) - (truth == found)) / 3) for truth in known) / len(known)
 
 
 def anls(answer: str, truths: Sequence[str]) -> float:

@@ -35,9 +35,9 @@ class Stats:
         lengths: (2,) of the caption and of the reference nearest to that.
         matches, totals: (4,) n-grams of the caption, of each order, that are in a reference; all of them.
         seen: numbers of the n-grams in any reference.
-        grams, weights, slots: entries (E,) of sums over n-grams, to be weighted by how rare each is. Slot `4 r + n`, for
-            r = 0, is the caption's own squared length in order n; for r = 1, 3, ... that of a reference; for the
-            r after it, the product of the two.
+        grams, weights, slots: entries (E,) of sums over n-grams, to be weighted by how rare each is. Slot `4 r + n`,
+            for r = 0, is the caption's own squared length in order n; for r = 1, 3, ... that of a reference; for
+            the r after it, the product of the two.
         penalties: (references,) for their lengths.
     """
 
