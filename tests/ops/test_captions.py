@@ -73,15 +73,8 @@ def test_bleu_by_hand() -> None:
 
 
 def test_words_are_those_of_the_treebank() -> None:
-    assert captions.words("A man's dog can't swim, it cannot!") == "a man 's dog ca n't swim it can not".split()
-    assert captions.words("It costs 3.50 -- a well-known 'price'.") == [
-        "it",
-        "costs",
-        "3.50",
-        "a",
-        "well-known",
-        "price",
-    ]
+    assert " ".join(captions.words("A man's dog can't swim, it cannot!")) == "a man 's dog ca n't swim it can not"
+    assert " ".join(captions.words("It costs 3.50 -- a well-known 'price'.")) == "it costs 3.50 a well-known price"
 
 
 def test_likeness_needs_no_others() -> None:

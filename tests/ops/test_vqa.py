@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sensorium.ops.answers import anls, normal, vqa_accuracy
+from sensorium.ops.vqa import anls, normal, vqa_accuracy
 
 
 @pytest.mark.parametrize(
