@@ -6,9 +6,8 @@ The numbers are those of the feature extractors of transformers.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ import soundfile
 import soxr
 
 from sensorium.errors import InputError
+from sensorium.ops import mel
+from sensorium.ops.mel import Mel
 
 Floats = npt.NDArray[np.float32]
 
@@ -26,6 +27,7 @@ MAX_SECONDS = 4 * 3600
 
 LOG_GUARD = 2.0**-24
 EPSILON = 1e-5
+KALDI_FLOOR = 1.192092955078125e-07
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,81 +114,215 @@ def _read(file: io.BytesIO | Path, where: str) -> Audio:
         raise InputError(f"{where}: not a sound that can be read: {str(error).splitlines()[0]}") from None
 
 
+def extractor(files: Mapping[str, Any]) -> dict[str, Any]:
+    """What the files of a model folder say about the feature extractor.
+
+    It stands in preprocessor_config.json, or under `feature_extractor` in processor_config.json.
+
+    Raises:
+        InputError: neither says it.
+    """
+    found = files.get("preprocessor_config.json")
+    if not isinstance(found, dict) or not {"feature_extractor_type", "sampling_rate"} & set(found):
+        processor = files.get("processor_config.json")
+        nested = processor.get("feature_extractor") if isinstance(processor, dict) else None
+        found = nested if isinstance(nested, dict) else found
+    if not isinstance(found, dict):
+        raise InputError("preprocessor_config.json is missing: it says how a sound is taken")
+    return found
+
+
 def features(config: Mapping[str, Any], audio: Audio) -> dict[str, np.ndarray]:
     """The arrays of one sound, as the feature extractor named in preprocessor_config.json makes them.
 
     Args:
-        config: preprocessor_config.json; `feature_extractor_type` is `ParakeetFeatureExtractor` (log-mel:
-            `input_features` (frames, bands) float32, `attention_mask` (frames,) int64) or `Wav2Vec2FeatureExtractor`
-            (`input_values` (samples,) float32, `attention_mask` (samples,) int64).
+        config: preprocessor_config.json with a `feature_extractor_type` of `EXTRACTORS`.
         audio: at the rate that the configuration asks for.
+
+    Returns:
+        `input_values` or `input_features` float32, and mostly `attention_mask` int64.
 
     Raises:
         InputError: another feature extractor, another rate, or a sound shorter than one frame.
     """
-    rate = config.get("sampling_rate", 16000)
+    rate = sampling_rate(config)
     if audio.rate != rate:
         raise InputError(f"this model takes {rate} samples a second, not {audio.rate}")
     kind = config.get("feature_extractor_type")
-    if kind == "Wav2Vec2FeatureExtractor":
-        samples = audio.samples
-        if config.get("do_normalize", True):
-            samples = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
-        return {"input_values": samples.astype(np.float32), "attention_mask": np.ones(len(samples), np.int64)}
-    if kind == "ParakeetFeatureExtractor":
-        return _log_mel(config, audio)
-    raise InputError(f"preprocessor_config.json: feature_extractor_type '{kind}' is none that is known here")
+    extract = EXTRACTORS.get(str(kind))
+    if extract is None:
+        raise InputError(f"preprocessor_config.json: feature_extractor_type '{kind}' is none that is known here")
+    return extract(config, audio.samples)
 
 
-def _log_mel(config: Mapping[str, Any], audio: Audio) -> dict[str, np.ndarray]:
+def sampling_rate(config: Mapping[str, Any]) -> int:
+    """Samples per second that the network takes."""
+    return int(config.get("sampling_rate") or RATES.get(str(config.get("feature_extractor_type")), 16000))
+
+
+def _raw(config: Mapping[str, Any], samples: Floats) -> dict[str, np.ndarray]:
+    """The samples themselves, if `do_normalize` with mean 0 and deviation 1."""
+    normal = config.get("feature_extractor_type") == "Wav2Vec2FeatureExtractor"
+    if config.get("do_normalize", normal):
+        samples = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
+    return {"input_values": samples.astype(np.float32), "attention_mask": np.ones(len(samples), np.int64)}
+
+
+def _parakeet(config: Mapping[str, Any], samples: Floats) -> dict[str, np.ndarray]:
     """Log-mel frames, each band with mean 0 and deviation 1 over the sound; the last frame is filling."""
-    bands, hop = config.get("feature_size", 80), config.get("hop_length", 160)
+    bands, hop, rate = config.get("feature_size", 80), config.get("hop_length", 160), sampling_rate(config)
     size, width = config.get("n_fft", 512), config.get("win_length", 400)
     emphasis = config.get("preemphasis", 0.97)
-    frames = len(audio.samples) // hop
+    frames = len(samples) // hop
     if frames < 1:
-        raise InputError(f"the sound is shorter than one frame ({1000 * hop / audio.rate:.0f} ms)")
+        raise InputError(f"the sound is shorter than one frame ({1000 * hop / rate:.0f} ms)")
     # The original rounds to single precision here; what follows loses nothing in double.
-    x = audio.samples
     if emphasis is not None:
-        x = np.concatenate((x[:1], x[1:] - np.float32(emphasis) * x[:-1]))
-    x = np.pad(x, size // 2)
-    window = np.zeros(size)
-    start = (size - width) // 2
-    window[start : start + width] = np.hanning(width)
-    pieces = np.lib.stride_tricks.sliding_window_view(x, size)[::hop][:frames]
-    filters = mel_filters(size // 2 + 1, bands, audio.rate)
-    mel = np.empty((frames, bands))
-    for first in range(0, frames, 4096):  # a long sound is not unfolded at once
-        part = slice(first, first + 4096)
-        mel[part] = np.abs(np.fft.rfft(pieces[part] * window)) ** 2 @ filters
-    mel = np.log(mel + LOG_GUARD)
-    deviation = mel.std(axis=0, ddof=1) if frames > 1 else np.zeros(bands)
+        samples = np.concatenate((samples[:1], samples[1:] - np.float32(emphasis) * samples[:-1]))
+    how = Mel(rate, bands, width, hop, size, periodic=False, centre="constant", framed=True, single=True, rounded=False)
+    found = np.log(mel.energies(samples, how)[:, :frames].T + LOG_GUARD)
+    deviation = found.std(axis=0, ddof=1) if frames > 1 else np.zeros(bands)
     result = np.zeros((frames + 1, bands), np.float32)
-    result[:frames] = (mel - mel.mean(axis=0)) / (deviation + EPSILON)
+    result[:frames] = (found - found.mean(axis=0)) / (deviation + EPSILON)
     mask = np.ones(frames + 1, np.int64)
     mask[frames] = 0
     return {"input_features": result, "attention_mask": mask}
 
 
-@lru_cache(8)
-def mel_filters(bins: int, bands: int, rate: int) -> npt.NDArray[np.float64]:
-    """(bins, bands) triangles of equal area on Slaney's mel scale, from 0 to half the rate."""
-    top = _to_mel(rate / 2)
-    edges = _from_mel(np.linspace(0, top, bands + 2))
-    frequencies = np.linspace(0, rate // 2, bins)
-    slopes = edges[None, :] - frequencies[:, None]
-    widths = np.diff(edges)
-    rising, falling = -slopes[:, :-2] / widths[:-1], slopes[:, 2:] / widths[1:]
-    triangles = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
-    return (triangles * (2 / (edges[2:] - edges[:-2])).astype(np.float32)).astype(np.float64)
+def _whisper(config: Mapping[str, Any], samples: Floats) -> dict[str, np.ndarray]:
+    """(bands, frames) of `chunk_length` seconds: what is shorter ends in silence, what is longer is cut."""
+    rate, hop = sampling_rate(config), config.get("hop_length", 160)
+    size = config.get("n_fft", 400)
+    length = int(config.get("n_samples") or config.get("chunk_length", 30) * rate)
+    samples = np.pad(samples[:length], (0, max(0, length - len(samples))))
+    how = Mel(rate, config.get("feature_size", 80), size, hop, size, high=8000.0)
+    found = np.log10(np.maximum(1e-10, mel.energies(samples, how)))[:, :-1]
+    found = (np.maximum(found, found.max() - 8.0) + 4.0) / 4.0
+    return {"input_features": found.astype(np.float32)}
 
 
-def _to_mel(frequency: float) -> float:
-    if frequency < 1000:
-        return 3 * frequency / 200
-    return float(15 + np.log(frequency / 1000) * 27 / np.log(6.4))
+def _kaldi(samples: Floats, how: Mel) -> Floats:
+    """(frames, bands) natural logarithms of the energies, bands after one another in memory."""
+    found = mel.energies(samples, how)
+    if not found.shape[1]:
+        raise InputError(f"the sound is shorter than one frame ({1000 * how.width / how.rate:.0f} ms)")
+    return np.log(np.maximum(KALDI_FLOOR, found)).astype(np.float32).T
 
 
-def _from_mel(mels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.where(mels < 15, 200 * mels / 3, 1000 * np.exp(np.log(6.4) / 27 * (mels - 15)))
+def _spectrogram_transformer(config: Mapping[str, Any], samples: Floats) -> dict[str, np.ndarray]:
+    """(`max_length`, bands), filled up with zeros or cut, then brought to the deviation of AudioSet."""
+    length, bands = config.get("max_length", 1024), config.get("num_mel_bins", 128)
+    found = _kaldi(samples, mel.kaldi(sampling_rate(config), bands, "hann"))[:length]
+    found = np.pad(found, ((0, length - len(found)), (0, 0)))
+    if config.get("do_normalize", True):
+        found = (found - config.get("mean", -4.2677393)) / (config.get("std", 4.5689974) * 2)
+    return {"input_values": found.astype(np.float32)}
+
+
+def _seamless(config: Mapping[str, Any], samples: Floats) -> dict[str, np.ndarray]:
+    """Kaldi's frames with mean 0 and deviation 1 in each band, `stride` of them side by side."""
+    bands, stride = config.get("num_mel_bins", 80), config.get("stride", 2)
+    found = _kaldi(samples * np.float32(2**15), mel.kaldi(sampling_rate(config), bands))
+    if len(found) < 2:
+        raise InputError("the sound is shorter than two frames (35 ms)")
+    # In single precision, as the original: where all is silent, its rounding is what remains.
+    found = (found - found.mean(0)[None]) / np.sqrt(found.var(0, ddof=1)[None] + 1e-7)
+    mask = np.ones(len(found), np.int64)
+    if len(found) % 2:  # the original fills up to an even number
+        value = np.float32(config.get("padding_value", 0.0))
+        found = np.pad(found, ((0, 1), (0, 0)), constant_values=value)
+        mask = np.pad(mask, (0, 1))
+    frames = len(found) // stride
+    found = np.ascontiguousarray(found[: frames * stride]).reshape(frames, stride * bands)
+    return {"input_features": found, "attention_mask": mask[: frames * stride].reshape(frames, stride)[:, 1 % stride]}
+
+
+def _speech_to_text(config: Mapping[str, Any], samples: Floats) -> dict[str, np.ndarray]:
+    """Kaldi's frames, each band with mean 0 and deviation 1 where the configuration asks for it."""
+    found = _kaldi(samples * np.float32(2**15), mel.kaldi(sampling_rate(config), config.get("num_mel_bins", 80)))
+    found = np.ascontiguousarray(found)  # sums are rounded in the order of the original
+    if config.get("do_ceptral_normalize", True):
+        if config.get("normalize_means", True):
+            found = found - found.mean(axis=0)
+        if config.get("normalize_vars", True):
+            deviation = found.std(axis=0)
+            found = found / np.where(deviation > 0, deviation, 1)
+    return {"input_features": found.astype(np.float32), "attention_mask": np.ones(len(found), np.int64)}
+
+
+def _lasr(config: Mapping[str, Any], samples: Floats) -> dict[str, np.ndarray]:
+    """Natural logarithms of the energies between 125 and 7500 Hz."""
+    width, hop, size = config.get("win_length", 400), config.get("hop_length", 160), config.get("n_fft", 512)
+    rate, bands = sampling_rate(config), config.get("feature_size", 128)
+    how = Mel(rate, bands, width, hop, size, "hann", False, 125.0, 7500.0, "kaldi", False, True, None, rounded=False)
+    found = np.log(np.maximum(1e-5, mel.energies(samples, how))).T
+    if not len(found):
+        raise InputError(f"the sound is shorter than one frame ({1000 * width / rate:.0f} ms)")
+    return {"input_features": found.astype(np.float32), "attention_mask": np.ones(len(found), np.int64)}
+
+
+def _clap(config: Mapping[str, Any], samples: Floats) -> dict[str, np.ndarray]:
+    """(1 or 4, frames, bands) in decibels of `max_length_s` seconds, and `is_longer` (1,) bool.
+
+    What is shorter is repeated; of what is longer the original takes random pieces, and here the first of each range
+    is taken: of `rand_trunc` the beginning, of `fusion` the beginning of each third beside the whole, shrunk.
+    """
+    rate, hop = sampling_rate(config), config.get("hop_length", 480)
+    length = int(config.get("nb_max_samples") or config.get("max_length_s", 10) * rate)
+    size = config.get("fft_window_size", 1024)
+    fusion = config.get("truncation", "fusion") == "fusion"
+    low, high = config.get("frequency_min", 0), config.get("frequency_max", 14000)
+    bands = config.get("feature_size", 64)
+    how = Mel(rate, bands, size, hop, size, low=low, high=high, scale="htk" if fusion else "slaney", area=not fusion)
+
+    def decibels(part: np.ndarray) -> np.ndarray:
+        return (10.0 * np.log10(np.maximum(1e-10, mel.energies(part, how)))).astype(np.float32).T
+
+    longer = len(samples) > length
+    if not longer and (padding := config.get("padding", "repeatpad")) in ("repeat", "repeatpad"):
+        samples = np.tile(samples, length // len(samples) + (padding == "repeat"))[:length]
+    if not fusion or not longer:
+        found = decibels(np.pad(samples[:length], (0, max(0, length - len(samples)))))
+        parts = [found] * (4 if fusion else 1)
+    else:
+        found = decibels(samples)
+        frames = length // hop + 1
+        starts = [int(r[0]) if len(r) else 0 for r in np.array_split(np.arange(len(found) - frames + 1), 3)]
+        parts = [found] * 4
+        if len(found) > frames:
+            parts = [_shrink(found, frames), *(found[start : start + frames] for start in starts)]
+    # The original says of one sound alone that it is longer, whatever it is, so that all are fused.
+    return {"input_features": np.stack(parts), "is_longer": np.array([longer or fusion])}
+
+
+def _shrink(found: Floats, frames: int) -> Floats:
+    """Fewer frames, by linear interpolation between their centres."""
+    scale = float(np.float32(len(found)) / np.float32(frames))
+    places = np.maximum((np.arange(frames) + 0.5) * scale - 0.5, 0).astype(np.float32)
+    first = np.minimum(places.astype(np.int64), len(found) - 1)
+    share = (places - first.astype(np.float32))[:, None]
+    return found[first] * (1 - share) + found[np.minimum(first + 1, len(found) - 1)] * share
+
+
+def _codec(config: Mapping[str, Any], samples: Floats) -> dict[str, np.ndarray]:
+    """(channels, samples) for a neural codec, filled up to whole steps where it has a `hop_length`."""
+    channels, hop = config.get("feature_size", 1), config.get("hop_length") or 1
+    filled = np.pad(samples, (0, -len(samples) % hop))
+    mask = (np.arange(len(filled)) < len(samples)).astype(np.int64)
+    return {"input_values": np.tile(filled, (channels, 1)), "padding_mask": mask}
+
+
+EXTRACTORS: dict[str, Callable[[Mapping[str, Any], Floats], dict[str, np.ndarray]]] = {
+    "ASTFeatureExtractor": _spectrogram_transformer,
+    "ClapFeatureExtractor": _clap,
+    "DacFeatureExtractor": _codec,
+    "EncodecFeatureExtractor": _codec,
+    "LasrFeatureExtractor": _lasr,
+    "ParakeetFeatureExtractor": _parakeet,
+    "SeamlessM4TFeatureExtractor": _seamless,
+    "Speech2TextFeatureExtractor": _speech_to_text,
+    "SpeechT5FeatureExtractor": _raw,
+    "Wav2Vec2FeatureExtractor": _raw,
+    "WhisperFeatureExtractor": _whisper,
+}
+RATES = {"ClapFeatureExtractor": 48000, "DacFeatureExtractor": 16000, "EncodecFeatureExtractor": 24000}
