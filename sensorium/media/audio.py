@@ -25,6 +25,20 @@ Floats = npt.NDArray[np.float32]
 MAX_SECONDS = 4 * 3600
 """Longest sound that is decoded."""
 
+FAMILIES = (
+    "Data2VecAudio",
+    "Hubert",
+    "SEW",
+    "SEWD",
+    "UniSpeech",
+    "UniSpeechSat",
+    "Wav2Vec2",
+    "Wav2Vec2Bert",
+    "Wav2Vec2Conformer",
+    "WavLM",
+)
+"""Names of architectures that hear, where the ending of a class name does not tell: classifiers of sequences."""
+
 LOG_GUARD = 2.0**-24
 EPSILON = 1e-5
 KALDI_FLOOR = 1.192092955078125e-07
@@ -47,15 +61,16 @@ class Audio:
         return len(self.samples) / self.rate
 
 
-def load(source: Any, rate: int | None = None) -> Audio:
+def load(source: Any, rate: int | None = None, longest: float | None = None) -> Audio:
     """A sound as one channel, which is the mean of all channels.
 
     Args:
         source: a path, the bytes of a file (WAV, FLAC, OGG, MP3, AIFF ...), an `Audio`, or (samples, rate).
         rate: samples per second to bring it to; None for its own.
+        longest: seconds that are taken; None for `MAX_SECONDS`.
 
     Raises:
-        InputError: no sound, an empty one, one longer than `MAX_SECONDS`, or samples that are not finite.
+        InputError: no sound, an empty one, one that is too long, or samples that are not finite.
     """
     if isinstance(source, Audio):
         found, where = source, "the sound"
@@ -71,6 +86,8 @@ def load(source: Any, rate: int | None = None) -> Audio:
         raise InputError(f"{where}: has no samples")
     if not np.isfinite(found.samples).all():
         raise InputError(f"{where}: has samples that are not finite")
+    if longest is not None and found.seconds > longest:
+        raise InputError(f"{where}: lasts {found.seconds:.0f} s; at most {longest:g} s are taken: split it")
     if rate is None or found.rate == rate:
         return found
     return Audio(np.asarray(soxr.resample(found.samples, found.rate, rate, quality="HQ"), np.float32), rate)
@@ -112,6 +129,11 @@ def _read(file: io.BytesIO | Path, where: str) -> Audio:
             return Audio(np.concatenate(blocks), sound.samplerate)
     except (soundfile.LibsndfileError, RuntimeError, OSError, ValueError) as error:
         raise InputError(f"{where}: not a sound that can be read: {str(error).splitlines()[0]}") from None
+
+
+def save(audio: Audio, target: Path | io.BytesIO) -> None:
+    """Write a sound as WAV with 16 bits; what is louder than 1 is cut."""
+    soundfile.write(target, np.clip(audio.samples, -1, 1), audio.rate, subtype="PCM_16", format="WAV")
 
 
 def extractor(files: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,6 +182,18 @@ def sampling_rate(config: Mapping[str, Any]) -> int:
     return int(config.get("sampling_rate") or RATES.get(str(config.get("feature_extractor_type")), 16000))
 
 
+def padding(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> dict[str, float]:
+    """Values that fill up the shorter sounds of a batch; none where filling would change the answer.
+
+    Args:
+        config: config.json: where `feat_extract_norm` is `group`, all is normalised over time, filling included.
+    """
+    if config.get("feat_extract_norm") == "group":
+        return {}
+    value = float(preprocessor.get("padding_value") or 0)
+    return {"input_values": value, "input_features": value, "attention_mask": 0, "padding_mask": 0}
+
+
 def _raw(config: Mapping[str, Any], samples: Floats) -> dict[str, np.ndarray]:
     """The samples themselves, if `do_normalize` with mean 0 and deviation 1."""
     normal = config.get("feature_extractor_type") == "Wav2Vec2FeatureExtractor"
@@ -194,9 +228,9 @@ def _whisper(config: Mapping[str, Any], samples: Floats) -> dict[str, np.ndarray
     rate, hop = sampling_rate(config), config.get("hop_length", 160)
     size = config.get("n_fft", 400)
     length = int(config.get("n_samples") or config.get("chunk_length", 30) * rate)
-    samples = np.pad(samples[:length], (0, max(0, length - len(samples))))
+    filled = np.pad(samples[:length], (0, max(0, length - len(samples))))
     how = Mel(rate, config.get("feature_size", 80), size, hop, size, high=8000.0)
-    found = np.log10(np.maximum(1e-10, mel.energies(samples, how)))[:, :-1]
+    found = np.log10(np.maximum(1e-10, mel.energies(filled, how)))[:, :-1]
     found = (np.maximum(found, found.max() - 8.0) + 4.0) / 4.0
     return {"input_features": found.astype(np.float32)}
 
@@ -213,10 +247,10 @@ def _spectrogram_transformer(config: Mapping[str, Any], samples: Floats) -> dict
     """(`max_length`, bands), filled up with zeros or cut, then brought to the deviation of AudioSet."""
     length, bands = config.get("max_length", 1024), config.get("num_mel_bins", 128)
     found = _kaldi(samples, mel.kaldi(sampling_rate(config), bands, "hann"))[:length]
-    found = np.pad(found, ((0, length - len(found)), (0, 0)))
+    filled = np.pad(found, ((0, length - len(found)), (0, 0)))
     if config.get("do_normalize", True):
-        found = (found - config.get("mean", -4.2677393)) / (config.get("std", 4.5689974) * 2)
-    return {"input_values": found.astype(np.float32)}
+        filled = (filled - config.get("mean", -4.2677393)) / (config.get("std", 4.5689974) * 2)
+    return {"input_values": filled.astype(np.float32)}
 
 
 def _seamless(config: Mapping[str, Any], samples: Floats) -> dict[str, np.ndarray]:
@@ -301,7 +335,7 @@ def _shrink(found: Floats, frames: int) -> Floats:
     places = np.maximum((np.arange(frames) + 0.5) * scale - 0.5, 0).astype(np.float32)
     first = np.minimum(places.astype(np.int64), len(found) - 1)
     share = (places - first.astype(np.float32))[:, None]
-    return found[first] * (1 - share) + found[np.minimum(first + 1, len(found) - 1)] * share
+    return np.asarray(found[first] * (1 - share) + found[np.minimum(first + 1, len(found) - 1)] * share, np.float32)
 
 
 def _codec(config: Mapping[str, Any], samples: Floats) -> dict[str, np.ndarray]:

@@ -551,6 +551,17 @@ def lines(
     return result
 
 
+def sound(samples: np.ndarray, seconds: float, size: tuple[int, int] = (720, 240)) -> Image.Image:
+    """The loudness of a sound over time, as a curve.
+
+    Args:
+        samples: (N,) of one channel.
+    """
+    pieces = np.array_split(np.abs(samples), max(1, min(600, len(samples))))
+    loudness = [float(piece.max(initial=0)) for piece in pieces]
+    return lines({"loudness": (np.linspace(0, seconds, len(loudness)).tolist(), loudness)}, "", "seconds", size)
+
+
 def _stroke(canvas: ImageDraw.ImageDraw, points: Sequence[tuple[float, float]], index: int, scale: int) -> None:
     """One curve: its own colour, and a dash pattern of its own, so that it can be told apart without colour."""
     shade = colour(index)

@@ -119,9 +119,9 @@ def filters(how: Mel) -> Doubles:
     ends = to_mel(np.array([how.low, high], np.float64), how.scale)
     mels = np.linspace(ends[0], ends[1], how.bands + 2)
     edges = to_hertz(mels, how.scale)
-    frequencies = np.linspace(0, how.rate // 2, bins)
+    frequencies: Doubles = np.linspace(0, how.rate // 2, bins, dtype=np.float64)
     if how.warped:
-        edges, frequencies = mels, to_mel(how.rate / how.size * np.arange(bins), how.scale)
+        edges, frequencies = mels, to_mel(np.arange(bins) * (how.rate / how.size), how.scale)
     slopes = edges[None, :] - frequencies[:, None]
     widths = np.diff(edges)
     bank: Doubles = np.maximum(0, np.minimum(-slopes[:, :-2] / widths[:-1], slopes[:, 2:] / widths[1:]))

@@ -231,11 +231,7 @@ class Task:
     def draw(self, source: Any, result: Transcript, truth: str | None = None) -> Image.Image:
         """The loudness over time, with what was heard below it, and what was said where that is known."""
         found = self.open(source)
-        # The loudness of 600 pieces, as a curve.
-        pieces = np.array_split(np.abs(found.samples), min(600, len(found.samples)))
-        loudness = [float(piece.max()) for piece in pieces]
-        times = np.linspace(0, found.seconds, len(loudness)).tolist()
-        picture = drawing.lines({"loudness": (times, loudness)}, "", "seconds", (720, 240))
+        picture = drawing.sound(found.samples, found.seconds)
         picture = drawing.caption(picture, f"heard: {result.text or '(nothing)'}", 8)
         return picture if truth is None else drawing.caption(picture, f"said: {truth}", 8)
 
