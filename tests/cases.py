@@ -11,6 +11,7 @@ from typing import Any
 import sensorium
 from sensorium import tasks
 from tests import tiny
+from tests.parity.architectures import audio
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Case:
 
 
 CASES = {
+    "audio-classification": Case(tiny.keys, checkpoint=audio.make_ast),
     "image-classification": Case(tiny.image_folder, {"epochs": 6, "image_size": 32}, {"accuracy": 0.8}),
     "image-generation": Case(
         tiny.image_folder, {"epochs": 2, "widths": [16, 32], "features": 16, "image_size": 16}, {}, {"steps": 2}

@@ -156,9 +156,25 @@ def tones(root: Path, count: int = 60, rate: int = 8000) -> Path:
             pieces += [sum(np.sin(2 * np.pi * f * t) for f in DIAL[digit]) * 0.3, np.zeros(int(0.08 * rate))]
         sound = np.concatenate(pieces)
         sound += rng.normal(0, 0.01, len(sound))
-        with wave.open(str(root / f"{number}.wav"), "wb") as file:
-            file.setparams((1, 2, rate, 0, "NONE", ""))
-            file.writeframes((sound.clip(-1, 1) * 32000).astype("<i2").tobytes())
+        write_sound(root / f"{number}.wav", sound, rate)
         lines.append(json.dumps({"audio_filepath": f"{number}.wav", "text": text, "duration": len(sound) / rate}))
     (root / "manifest.jsonl").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def write_sound(path: Path, samples: np.ndarray, rate: int) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, rate, 0, "NONE", ""))
+        file.writeframes((samples.clip(-1, 1) * 32000).astype("<i2").tobytes())
+
+
+def keys(root: Path, count: int = 24, rate: int = 8000) -> Path:
+    """The tones of single keys of a telephone, in files named by the key."""
+    rng = np.random.default_rng(0)
+    root.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        digit = "123"[number % 3]
+        t = np.arange(int(rng.uniform(0.2, 0.4) * rate)) / rate
+        sound = sum(np.sin(2 * np.pi * f * t) for f in DIAL[digit]) * 0.3 + rng.normal(0, 0.01, len(t))
+        write_sound(root / f"class {digit}_{number}.wav", np.asarray(sound), rate)
     return root

@@ -247,7 +247,7 @@ def _spectrogram_transformer(config: Mapping[str, Any], samples: Floats) -> dict
     """(`max_length`, bands), filled up with zeros or cut, then brought to the deviation of AudioSet."""
     length, bands = config.get("max_length", 1024), config.get("num_mel_bins", 128)
     found = _kaldi(samples, mel.kaldi(sampling_rate(config), bands, "hann"))[:length]
-    filled = np.pad(found, ((0, length - len(found)), (0, 0)))
+    filled: np.ndarray = np.pad(found, ((0, length - len(found)), (0, 0)))
     if config.get("do_normalize", True):
         filled = (filled - config.get("mean", -4.2677393)) / (config.get("std", 4.5689974) * 2)
     return {"input_values": filled.astype(np.float32)}
@@ -280,7 +280,7 @@ def _speech_to_text(config: Mapping[str, Any], samples: Floats) -> dict[str, np.
             found = found - found.mean(axis=0)
         if config.get("normalize_vars", True):
             deviation = found.std(axis=0)
-            found = found / np.where(deviation > 0, deviation, 1)
+            found = (found / np.where(deviation > 0, deviation, 1)).astype(np.float32)
     return {"input_features": found.astype(np.float32), "attention_mask": np.ones(len(found), np.int64)}
 
 

@@ -121,7 +121,7 @@ def filters(how: Mel) -> Doubles:
     edges = to_hertz(mels, how.scale)
     frequencies: Doubles = np.linspace(0, how.rate // 2, bins, dtype=np.float64)
     if how.warped:
-        edges, frequencies = mels, to_mel(np.arange(bins) * (how.rate / how.size), how.scale)
+        edges, frequencies = mels, to_mel(np.arange(bins, dtype=np.float64) * (how.rate / how.size), how.scale)
     slopes = edges[None, :] - frequencies[:, None]
     widths = np.diff(edges)
     bank: Doubles = np.maximum(0, np.minimum(-slopes[:, :-2] / widths[:-1], slopes[:, 2:] / widths[1:]))
