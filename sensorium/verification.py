@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -49,7 +50,7 @@ def same(a: Any, b: Any, tolerance: float = 1e-3) -> bool:
         if a.size != b.size or a.mode != b.mode:
             return False
         return float(np.abs(np.asarray(a, np.float32) - np.asarray(b, np.float32)).mean()) <= 255 * tolerance
-    a, b = (x if isinstance(x, (dict, list, str, int, float, type(None))) else to_json(x) for x in (a, b))
+    a, b = (_plain(x) for x in (a, b))
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(same(a[k], b[k], tolerance) for k in a)
     if isinstance(a, list) and isinstance(b, list):
@@ -57,6 +58,13 @@ def same(a: Any, b: Any, tolerance: float = 1e-3) -> bool:
     if isinstance(a, (int, float)) and isinstance(b, (int, float)):
         return abs(a - b) <= tolerance * max(1.0, abs(a), abs(b))
     return bool(a == b)
+
+
+def _plain(value: Any) -> Any:
+    """A result as a dictionary, so that what is in it (a picture, say) can be compared; the rest as JSON values."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    return value if isinstance(value, (dict, list, str, int, float, type(None), Image.Image)) else to_json(value)
 
 
 def agreement(a: Evaluation, b: Evaluation, tolerance: float) -> float:

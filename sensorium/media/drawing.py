@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 Colour = tuple[int, int, int]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -218,6 +218,40 @@ def boxes(
             shade = colour(colours[i] if colours else 0)
             _tag(canvas, min(left, right), min(top, bottom), max(top, bottom), text, size, shade)
     return canvas
+
+
+def masks(
+    picture: Image.Image, masks: Sequence[Image.Image], captions: Sequence[str] = (), colours: Sequence[int] = ()
+) -> Image.Image:
+    """The picture with masks in colours over it, each with an edge, and its caption in its middle.
+
+    Args:
+        masks: 8-bit grey of the picture's size, 255 where something is.
+        captions, colours: as for `boxes`.
+    """
+    canvas, _ = enlarge(picture)
+    pixels = np.asarray(canvas, np.float32).copy()
+    size = max(11, round(max(canvas.size) / 54))
+    tags = []
+    for i, mask in enumerate(masks):
+        inside = np.asarray(mask.resize(canvas.size, Image.Resampling.NEAREST)) > 127
+        if not inside.any():
+            continue
+        shade = colour(colours[i] if colours else i)
+        inner = Image.fromarray(inside.astype(np.uint8) * 255).filter(ImageFilter.MinFilter(3))
+        pixels[inside] = pixels[inside] * 0.5 + np.array(shade, np.float32) * 0.5
+        pixels[inside & (np.asarray(inner) == 0)] = shade
+        if i < len(captions) and captions[i]:
+            rows, columns = np.nonzero(inside)
+            row = int(np.median(rows))
+            tags.append(
+                (float(np.median(columns[rows == row])) if (rows == row).any() else 0.0, row, captions[i], shade)
+            )
+    result = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+    for x, y, words, shade in tags:
+        text = _shorten(words, size, result.width)
+        _tag(result, x - _length(text, size) / 2, y, y, text, size, shade)
+    return result
 
 
 def _tag(canvas: Image.Image, left: float, top: float, bottom: float, text: str, size: int, shade: Colour) -> None:

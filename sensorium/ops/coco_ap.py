@@ -1,4 +1,6 @@
-"""COCO box average precision, equal to pycocotools' COCOeval: match an image once, then score any selection.
+"""COCO average precision, equal to pycocotools' COCOeval: match an image once, then score any selection.
+
+By boxes (`match`), or by any other overlap: of masks, of key points (`match_by`).
 
 Definitions: https://cocodataset.org/#detection-eval. Truths that are a crowd (`iscrowd`), `difficult`, or
 outside the range of areas that is looked at are *ignored*: they need not be found, and may be.
@@ -6,7 +8,7 @@ outside the range of areas that is looked at are *ignored*: they need not be fou
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,28 +50,61 @@ def match(predictions: Mapping[str, Any], truths: Sequence[Mapping[str, Any]]) -
         predictions: `labels` (N strings), `scores` (N), `boxes` (N, 4) as xmin, ymin, xmax, ymax.
         truths: each with `label`, `box`, perhaps `iscrowd`, `difficult`, `area` (else that of the box).
     """
-    labels = np.asarray(predictions["labels"], dtype=object).reshape(-1)
-    scores = np.asarray(predictions["scores"], dtype=np.float64).reshape(-1)
     boxes = _to_sizes(np.asarray(predictions["boxes"], dtype=np.float64).reshape(-1, 4))
-    if not len(labels) == len(scores) == len(boxes):
-        raise ValueError(f"{len(labels)} labels, {len(scores)} scores and {len(boxes)} boxes do not belong together")
-    truth_labels = [truth["label"] for truth in truths]
     truth_boxes = _to_sizes(np.array([truth["box"] for truth in truths], dtype=np.float64).reshape(-1, 4))
     crowd = np.array([bool(truth.get("iscrowd")) for truth in truths], dtype=bool)
     given = [truth.get("area") for truth in truths]
     area = np.where([a is None for a in given], truth_boxes[:, 2] * truth_boxes[:, 3], [a or 0.0 for a in given])
-    ignored = _outside(area) | crowd | np.array([bool(t.get("difficult")) for t in truths], dtype=bool)
+    return match_by(
+        lambda a, b: _overlaps(boxes[a], truth_boxes[b], crowd[b]),
+        list(predictions["labels"]),
+        predictions["scores"],
+        boxes[:, 2] * boxes[:, 3],
+        [truth["label"] for truth in truths],
+        area,
+        crowd,
+        np.array([bool(t.get("difficult")) for t in truths], dtype=bool),
+    )
 
-    names = tuple(sorted({*labels.tolist(), *truth_labels}))
+
+def match_by(
+    overlap: Callable[[Sequence[int], Sequence[int]], np.ndarray],
+    labels: Sequence[str],
+    scores: Any,
+    areas: np.ndarray,
+    truth_labels: Sequence[str],
+    truth_areas: np.ndarray,
+    crowd: np.ndarray,
+    left_out: np.ndarray,
+    most: int = MOST,
+) -> Matches:
+    """The same with an overlap of one's own.
+
+    Args:
+        overlap: of some predictions with some truths, given by their numbers: (D, G).
+        labels, scores, areas: of the N predictions.
+        truth_labels, truth_areas: of the truths.
+        crowd: bool, truths that may be found several times, and need not be found at all.
+        left_out: bool, others that need not be found.
+        most: predictions of one class that count.
+    """
+    scores = np.asarray(scores, dtype=np.float64).reshape(-1)
+    if not len(labels) == len(scores) == len(areas):
+        raise ValueError(f"{len(labels)} labels, {len(scores)} scores and {len(areas)} areas do not belong together")
+    outside = _outside(np.asarray(areas, np.float64))
+    ignored = _outside(np.asarray(truth_areas, np.float64)) | crowd | left_out
+
+    names = tuple(sorted({*labels, *truth_labels}))
     members: dict[str, tuple[list[int], list[int]]] = {name: ([], []) for name in names}
     for i in np.argsort(-scores, kind="stable"):
-        if len(members[labels[i]][0]) < MOST:
+        if len(members[labels[i]][0]) < most:
             members[labels[i]][0].append(int(i))
     for j, name in enumerate(truth_labels):
         members[name][1].append(j)
 
     outcomes = [
-        _greedy(boxes[found], truth_boxes[there], crowd[there], ignored[:, there]) for found, there in members.values()
+        _greedy(overlap(found, there), outside[:, found], crowd[there], ignored[:, there])
+        for found, there in members.values()
     ]
     chosen = np.array([i for found, _ in members.values() for i in found], dtype=np.int64)
     sizes = [len(found) for found, _ in members.values()]
@@ -176,25 +211,25 @@ def _mean(values: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _greedy(boxes: np.ndarray, truths: np.ndarray, crowd: np.ndarray, ignored: np.ndarray) -> np.ndarray:
+def _greedy(overlap: np.ndarray, outside: np.ndarray, crowd: np.ndarray, ignored: np.ndarray) -> np.ndarray:
     """Give each detection, best score first, the free truth that it overlaps most; ignored ones come second.
 
     Args:
-        boxes: (D, 4) as x, y, width, height, in falling order of score.
-        truths: (G, 4), likewise. crowd: bool (G,). ignored: bool (4, G).
+        overlap: (D, G), the detections in falling order of score.
+        outside: bool (4, D), detections of another size, which are no mistakes. crowd: bool (G,). ignored: bool (4, G).
 
     Returns:
         outcomes, int8 (D, 4, 10).
     """
     shape = (len(AREAS), len(THRESHOLDS))
-    outside = _outside(boxes[:, 2] * boxes[:, 3]).T[:, :, None]  # an unmatched detection of another size
-    outcomes = np.broadcast_to(np.where(outside, _IGNORED, _MISS), (len(boxes), *shape)).astype(np.int8)
-    if not len(boxes) or not len(truths):
+    unmatched = np.where(outside, _IGNORED, _MISS).T[:, :, None]
+    outcomes = np.broadcast_to(unmatched, (len(overlap), *shape)).astype(np.int8)
+    if not overlap.size:
         return outcomes
     # Of equal overlaps the last truth wins; turned round, that is the first, as argmax has it.
-    overlap = _overlaps(boxes, truths, crowd)[:, ::-1]
+    overlap = overlap[:, ::-1]
     crowd, ignored = crowd[::-1], ignored[:, None, ::-1]
-    free = np.ones((*shape, len(truths)), dtype=bool)
+    free = np.ones((*shape, overlap.shape[1]), dtype=bool)
     rows, columns = np.indices(shape)
     for d in np.flatnonzero(overlap.max(1) >= THRESHOLDS[0]):
         possible = free & (overlap[d] >= THRESHOLDS[:, None])
