@@ -11,7 +11,7 @@ from typing import Any
 import sensorium
 from sensorium import tasks
 from tests import tiny
-from tests.parity.architectures import audio
+from tests.parity.architectures import audio, segmentation
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ CASES = {
     "image-generation": Case(
         tiny.image_folder, {"epochs": 2, "widths": [16, 32], "features": 16, "image_size": 16}, {}, {"steps": 2}
     ),
+    "image-segmentation": Case(tiny.masks, checkpoint=segmentation.maker(segmentation.segformer)),
     "object-detection": Case(tiny.coco, {"epochs": 3, "image_size": 96, "width": 16}),
     "object-tracking": Case(tiny.mot, {"epochs": 2, "image_size": 96, "width": 16}),
     "text-classification": Case(lambda root: tiny.topics(root / "topics.tsv"), {"epochs": 6}, {"accuracy": 0.8}),

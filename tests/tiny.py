@@ -75,6 +75,28 @@ def coco(root: Path, count: int = 40, side: int = 96) -> Path:
     return root
 
 
+def masks(root: Path, count: int = 12, side: int = 64) -> Path:
+    """Pictures with a digit or two, and pictures of the class of each pixel; the edges of the ink are void."""
+    pictures, labels = digit_pictures()
+    rng = np.random.default_rng(0)
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    (root / "codes.txt").write_text("background\nzero\none\n")
+    for number in range(count):
+        canvas = _canvas(rng, side)
+        mask = np.zeros((side, side), np.uint8)
+        for half in range(1 + number % 2):
+            which = int(rng.choice(np.nonzero(labels < 2)[0]))
+            ink = np.zeros_like(canvas)
+            _write(ink, pictures[which], half * side / 2, rng.uniform(0, side / 2), side // 2)
+            np.maximum(canvas, ink, out=canvas)
+            mask[(ink > 40) & (ink <= 80)] = 255
+            mask[ink > 80] = 1 + labels[which]
+        Image.fromarray(canvas.astype(np.uint8)).save(root / "images" / f"{number}.png")
+        Image.fromarray(mask).save(root / "masks" / f"{number}.png")
+    return root
+
+
 def mot(root: Path, sequences: int = 4, frames: int = 12, side: int = 96) -> Path:
     """Sequences of moving digits, as MOTChallenge."""
     pictures, labels = digit_pictures()
