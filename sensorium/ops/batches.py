@@ -1,35 +1,67 @@
-"""Running one network on many inputs: those of equal shapes together."""
+"""Examples of different sizes as batches for a network, and its outputs example by example."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 Arrays = dict[str, np.ndarray]
-MOST = 16  # examples of one batch
 
 
-def each(net: Callable[[Arrays], Arrays], items: Sequence[Arrays], most: int = MOST) -> list[Arrays]:
-    """The network's outputs for each of the items, all of them without a batch axis.
+def collate(items: Sequence[Arrays], padding: Mapping[str, float]) -> Arrays:
+    """Put examples on a new first axis; arrays named in `padding` are filled up at their ends to equal shapes."""
+    batch = {}
+    for name in items[0]:
+        arrays = [item[name] for item in items]
+        if name in padding and len({a.shape for a in arrays}) > 1:
+            shape = tuple(max(sizes) for sizes in zip(*(a.shape for a in arrays)))
+            filled = np.full((len(arrays), *shape), padding[name], arrays[0].dtype)
+            for row, array in zip(filled, arrays):
+                row[tuple(slice(0, n) for n in array.shape)] = array
+            batch[name] = filled
+        else:
+            batch[name] = np.stack(arrays)
+    return batch
 
-    Inputs of the items that the network does not have are left out. A network whose file has a fixed batch is given
-    copies to fill it up.
-    """
-    inputs = getattr(net, "inputs", None) or {}
-    fixed = max((s[0] for s, _ in inputs.values() if len(s) and isinstance(s[0], int)), default=0)
+
+def alike(items: Sequence[Arrays], padding: Mapping[str, float]) -> list[list[int]]:
+    """Indices of the examples that can share a batch: those whose arrays without a padding value agree in shape."""
     groups: dict[Any, list[int]] = {}
     for i, item in enumerate(items):
-        groups.setdefault(tuple((name, a.shape) for name, a in sorted(item.items())), []).append(i)
-    results: list[Arrays] = [{}] * len(items)
+        key = tuple((name, a.shape if name not in padding else a.ndim) for name, a in sorted(item.items()))
+        groups.setdefault(key, []).append(i)
+    return list(groups.values())
+
+
+def fixed_size(net: Any) -> int | None:
+    """The batch size that is fixed in a network's file, or None where it is free."""
+    sizes = {s[0] for s, _ in net.inputs.values() if len(s) > 0 and isinstance(s[0], int)} if net.inputs else set()
+    return max(sizes) if sizes else None
+
+
+def outputs(
+    net: Callable[[Arrays], Arrays], items: Sequence[Arrays], padding: Mapping[str, float], most: int = 32
+) -> Iterator[tuple[int, Arrays]]:
+    """Run a network on examples, those together that can share a batch.
+
+    Args:
+        items: arrays of each example, without a batch axis.
+        padding: value that fills up a shorter example, by array.
+        most: examples in one batch, where the network's file does not fix their number.
+
+    Yields:
+        (number of the example, its outputs without the batch axis), batch by batch; outputs of an example that was
+        filled up are longer than it.
+    """
+    fixed = fixed_size(net)
     size = fixed or most
-    for group in groups.values():
+    for group in alike(items, padding):
         for start in range(0, len(group), size):
-            chunk = group[start : start + size]
-            rows = chunk + [chunk[-1]] * (fixed - len(chunk))
-            names = [name for name in items[chunk[0]] if not inputs or name in inputs]
-            outputs = net({name: np.stack([items[i][name] for i in rows]) for name in names})
-            for row, i in enumerate(chunk):
-                results[i] = {name: values[row] for name, values in outputs.items()}
-    return results
+            chunk = [items[i] for i in group[start : start + size]]
+            if fixed:  # fill a fixed batch up with copies of its last example
+                chunk += [chunk[-1]] * (size - len(chunk))
+            found = net(collate(chunk, padding))
+            for row, i in enumerate(group[start : start + size]):
+                yield i, {name: array[row] for name, array in found.items()}

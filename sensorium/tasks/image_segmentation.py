@@ -146,8 +146,11 @@ class Task:
         """
         limits = Limits(threshold, mask_threshold, overlap_mask_area_threshold)
         opened = [self.open(source) for source in sources]
-        found = batches.each(nets["model"], [self.prepare(picture, subtask) for picture in opened])
-        return [self.decode(outputs, picture, limits, subtask) for outputs, picture in zip(found, opened)]
+        items = [self.prepare(picture, subtask) for picture in opened]
+        answers: list[list[Segment]] = [[]] * len(items)
+        for i, outputs in batches.outputs(nets["model"], items, {}):
+            answers[i] = self.decode(outputs, opened[i], limits, subtask)
+        return answers
 
     def tally(self, prediction: list[Segment], truth: list[dict[str, Any]], nets: Nets) -> Tally:
         """Counts of pixels and objects, and matches by masks; quality: the mean overlap of this picture's classes.
