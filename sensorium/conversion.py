@@ -58,13 +58,14 @@ def convert(
     if task is not None:
         find(task)
     names = _labels(labels)
-    given = golden_sets(Path(check))[0][0] if check is not None else {}
+    given, answers = golden_sets(Path(check))[0] if check is not None else ({}, {})
     options = Options(
         tuple(outputs),
         dict(shapes or {}),
         image_size,
         Path(architecture) if architecture else None,
         {name: array.shape for name, array in given.items()},
+        list(answers),
     )
     graph = formats.read(sources, options)
     proto = graph.model()

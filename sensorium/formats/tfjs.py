@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 
 from sensorium.errors import InputError
-from sensorium.formats.shared import json_text, tensorflow_ops
+from sensorium.formats.shared import json_text
 from sensorium.formats.shared.graph import Graph
 from sensorium.formats.shared.keras_base import Dialect
 from sensorium.formats.shared.keras_model import Builder, entries
 from sensorium.formats.shared.keras_weights import Flat
 from sensorium.formats.shared.report import Report
 from sensorium.formats.shared.source import LIMIT, File, Options
+from sensorium.formats.shared.tensorflow_build import build
+from sensorium.formats.shared.tensorflow_graph import Node, Source
 
 TITLE = "TensorFlow.js"
 WIDTH = {"float32": 4, "int32": 4, "bool": 1, "float16": 2, "uint8": 1, "uint16": 2}
@@ -63,17 +65,17 @@ def read(files: Sequence[File], options: Options) -> Graph:
     file, model = _model(files)
     weights = dict(_weights(file, model))
     topology = model["modelTopology"]
-    graph = Graph("tfjs_model", TITLE)
     if isinstance(topology.get("node"), list):
         nodes = [_node(node) for node in topology["node"]]
         signature = model.get("signature") or (model.get("userDefinedMetadata") or {}).get("signature") or {}
         wanted = [str(o["name"]) for o in (signature.get("outputs") or {}).values()]
-        tensorflow_ops.build(graph, nodes, weights, list(options.outputs) or wanted, options)
-        return graph
+        found = Source(nodes, weights)
+        return build("tfjs_model", TITLE, found, list(options.outputs) or wanted, options)
     description = topology.get("model_config") or topology
     if not isinstance(description, dict) or "class_name" not in description:
         raise InputError(f"{file.path}: its modelTopology does not describe a model")
     flat = Flat([(name, _reader(read)) for name, read in weights.items()], str(file.path))
+    graph = Graph("tfjs_model", TITLE)
     Builder(graph, Dialect(2, "tfjs", half_pixel=False), options, tensor_names=True).whole(description, flat)
     return graph
 
@@ -155,11 +157,9 @@ def _weights(file: File, model: dict[str, Any]) -> Iterator[tuple[str, np.ndarra
 # Nodes of a graph, in JSON
 
 
-def _node(node: Any) -> tensorflow_ops.Node:
+def _node(node: Any) -> Node:
     attributes = {str(key): _attribute(value) for key, value in (node.get("attr") or {}).items()}
-    return tensorflow_ops.Node(
-        str(node["name"]), str(node["op"]), [str(i) for i in node.get("input") or []], attributes
-    )
+    return Node(str(node["name"]), str(node["op"]), [str(i) for i in node.get("input") or []], attributes)
 
 
 def _attribute(value: Any) -> Any:

@@ -184,8 +184,8 @@ class Graph:
 
     # Shapes of the example
 
-    def tell(self, value: str, shape: Sequence[int], dtype: Any = np.float32) -> None:
-        """Say the example's shape of a value, where the graph cannot know it."""
+    def tell(self, value: str, shape: Sequence[int | None], dtype: Any = np.float32) -> None:
+        """Say the example's shape of a value, where the graph cannot know it; None for a size that is not known."""
         onnx = need("onnx", "formats")
         kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
         self._types[value] = onnx.helper.make_tensor_type_proto(kind, list(shape))

@@ -158,6 +158,7 @@ class Options:
         architecture: a file that describes the layers, for bare parameters.
         examples: shapes of the reference inputs, where some were given to check with: what an example looks like, while
             `shapes` is what the caller wants. Their names may have `_` for characters that archives cannot hold.
+        answers: names of the reference outputs, written so: for graphs that do not say what their outputs are.
     """
 
     outputs: Sequence[str] = ()
@@ -165,11 +166,12 @@ class Options:
     image_size: tuple[int, int] | None = None
     architecture: Path | None = None
     examples: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    answers: Sequence[str] = ()
 
     def example(self, name: str) -> tuple[int, ...] | None:
         """The shape of the reference input of this name, if there is one."""
-        found = self.examples.get(name) or self.examples.get(re.sub(r"[^A-Za-z0-9_.-]", "_", name))
-        return tuple(found) if found else None
+        found = self.examples.get(name, self.examples.get(re.sub(r"[^A-Za-z0-9_.-]", "_", name)))
+        return tuple(found) if found is not None else None
 
 
 def only(files: Iterable[File], what: str) -> File:

@@ -1,229 +1,17 @@
-"""The operators of TensorFlow's inference graphs, as ONNX: for GraphDef in any wrapping.
-
-Whole numbers are int64 within the graph, as ONNX wants them for shapes; inputs and outputs keep their type.
-"""
+"""The operators of TensorFlow's inference graphs, as ONNX: for GraphDef in any wrapping."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from sensorium.errors import InputError
-from sensorium.formats.shared.graph import Graph
-from sensorium.formats.shared.source import Options
+from sensorium.formats.shared.tensorflow_graph import OPS, Net, Node, operator
 
 END = (1 << 62) - 1
-EXAMPLE = 48  # size of a free axis in the example
+SMALL = 4096  # numbers that are counted out while converting
 TYPES = {"DT_FLOAT": 1, "DT_HALF": 1, "DT_BFLOAT16": 1, "DT_DOUBLE": 1, "DT_INT32": 7, "DT_INT64": 7, "DT_UINT8": 7,
          "DT_INT8": 7, "DT_INT16": 7, "DT_BOOL": 9}  # fmt: skip
-INPUTS: dict[str, Any] = {"DT_FLOAT": np.float32, "DT_INT32": np.int32, "DT_INT64": np.int64, "DT_BOOL": np.bool_,
-                          "DT_UINT8": np.uint8, "DT_DOUBLE": np.float64}  # fmt: skip
-DANGEROUS = {"ReadFile", "WriteFile", "MatchingFiles", "PyFunc", "EagerPyFunc", "PyFuncStateless", "SaveV2", "Save"}
-
-
-@dataclass
-class Node:
-    """One node: attributes are plain values; types are names like `DT_FLOAT`."""
-
-    name: str
-    op: str
-    inputs: list[str]
-    attributes: dict[str, Any]
-
-    def get(self, key: str, default: Any = None) -> Any:
-        value = self.attributes.get(key)
-        return default if value is None else value
-
-    def fault(self, text: str) -> InputError:
-        return InputError(f"node '{self.name[:80]}' ({self.op[:40]}): {text}")
-
-
-Handler = Callable[["Net", Node, list[str]], Any]
-OPS: dict[str, Handler] = {}
-
-
-def operator(*kinds: str) -> Callable[[Handler], Handler]:
-    def register(handler: Handler) -> Handler:
-        OPS.update(dict.fromkeys(kinds, handler))
-        return handler
-
-    return register
-
-
-class Net:
-    """The ONNX graph, with what the operators often need."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.free = False
-
-    def op(self, op: str, *inputs: str, **attributes: Any) -> str:
-        value: str = self.graph.add(op, *inputs, **attributes)
-        return value
-
-    def ints(self, values: Sequence[int]) -> str:
-        return self.graph.constant(np.array(list(values), np.int64), "ints")
-
-    def number(self, value: float) -> str:
-        return self.graph.constant(np.array(value, np.float32), "number")
-
-    def known(self, node: Node, value: str, what: str) -> np.ndarray:
-        found = self.graph.known(value)
-        if found is None:
-            raise node.fault(f"its {what} are not constants; this is not converted")
-        return found
-
-    def list(self, node: Node, value: str, what: str) -> list[int]:
-        return [int(v) for v in self.known(node, value, what).reshape(-1)]
-
-    def first(self, value: str) -> str:
-        rank = self.graph.rank(value)
-        return self.op("Transpose", value, perm=[0, rank - 1, *range(1, rank - 1)])
-
-    def last(self, value: str) -> str:
-        rank = self.graph.rank(value)
-        return self.op("Transpose", value, perm=[0, *range(2, rank), 1])
-
-    def shape1(self, value: str) -> str:
-        """A shape as a list, if it is a single number."""
-        return value if self.graph.rank(value) == 1 else self.op("Reshape", value, self.ints([-1]))
-
-
-def build(
-    graph: Graph, nodes: Sequence[Node], constants: Mapping[str, np.ndarray], outputs: Sequence[str], options: Options
-) -> None:
-    """Fill a graph from nodes.
-
-    Args:
-        graph: an empty one.
-        nodes: in any order.
-        constants: the values of `Const` nodes that are kept elsewhere.
-        outputs: names wanted; empty for those that nothing uses.
-
-    Raises:
-        InputError: a node is unknown, missing, or cannot be converted.
-    """
-    by_name = {node.name: node for node in nodes}
-    if len(by_name) < len(nodes):
-        raise InputError("two nodes of the graph have the same name")
-    for node in nodes:
-        if node.op in DANGEROUS:
-            raise node.fault("touches files or runs Python when the graph is run; refused")
-    used = {_split(i)[0] for node in nodes for i in node.inputs}
-    wanted = list(outputs) or [
-        n.name for n in nodes if n.name not in used and n.op not in ("NoOp", "Const", "Placeholder")
-    ]
-    net = Net(graph)
-    values: dict[str, list[str]] = {}
-    for node in nodes:
-        if node.op == "Placeholder":
-            values[node.name] = [_placeholder(net, node, options)]
-    left = [_split(name)[0] for name in wanted]
-    active: set[str] = set()
-    while left:
-        name = left[-1]
-        if name in values:
-            left.pop()
-            continue
-        if name not in by_name:
-            raise InputError(f"there is no node '{name[:80]}' in the graph, but it is asked for")
-        node = by_name[name]
-        given = [_split(i) for i in node.inputs if not i.startswith("^")]
-        missing = [n for n, _ in given if n not in values]
-        if missing:
-            if name in active:
-                raise node.fault("takes its own output: a loop; this is not converted")
-            active.add(name)
-            left.extend(missing)
-            continue
-        left.pop()
-        arguments = []
-        for source, index in given:
-            if index >= len(values[source]):
-                raise node.fault(f"its input '{source[:80]}' has no output number {index}")
-            arguments.append(values[source][index])
-        values[name] = _convert(net, node, arguments, constants)
-    for name in wanted:
-        source, index = _split(name)
-        if index >= len(values[source]):
-            raise InputError(f"the node '{source[:80]}' has no output number {index}")
-        value, node = values[source][index], by_name[source]
-        dtype = str(
-            node.get("output_type" if node.op in ("ArgMax", "ArgMin") else "DstT" if node.op == "Cast" else "T", "")
-        )
-        if dtype == "DT_INT32" and graph.dtype(value) == np.int64:
-            value = net.op("Cast", value, to=6)
-        graph.output(value, source if index == 0 else f"{source}:{index}")
-
-
-def _split(name: str) -> tuple[str, int]:
-    name = name.removeprefix("^")
-    head, _, tail = name.rpartition(":")
-    return (head, int(tail)) if head and tail.isdigit() else (name, 0)
-
-
-def _placeholder(net: Net, node: Node, options: Options) -> str:
-    dtype = INPUTS.get(str(node.get("dtype", "DT_FLOAT")))
-    if dtype is None:
-        raise node.fault(f"an input of the type {node.get('dtype')} is not converted")
-    shape = node.get("shape")
-    told = options.shapes.get(node.name)
-    if told is not None:
-        shape = [s if shape and i < len(shape) and s == shape[i] else -1 for i, s in enumerate(told)]
-    if shape is None:
-        raise node.fault("the shape of this input is not in the file; name it with --shape")
-    names = {4: {1: "height", 2: "width"}, 3: {1: "length"}, 2: {1: "length"}}.get(len(shape), {})
-    free, sizes = {}, []
-    for axis, size in enumerate(shape):
-        if size >= 0:
-            sizes.append(size)
-            continue
-        hint = "batch" if axis == 0 else names.get(axis, f"axis_{axis}")
-        free[axis] = hint if axis == 0 or not net.graph.inputs else f"{node.name}_{hint}"
-        net.free = net.free or axis > 0
-        example = 1 if axis == 0 else EXAMPLE
-        if options.image_size and len(shape) == 4 and axis in (1, 2):
-            example = options.image_size[axis - 1]
-        sizes.append(told[axis] if told is not None else example)
-    value = net.graph.input(node.name, sizes, dtype, free)
-    kind = np.dtype(dtype)
-    return (
-        net.op("Cast", value, to=7)
-        if kind.kind in "iu" and kind != np.int64
-        else net.op("Cast", value, to=1)
-        if kind == np.float64
-        else value
-    )
-
-
-def _convert(net: Net, node: Node, inputs: list[str], constants: Mapping[str, np.ndarray]) -> list[str]:
-    if node.op == "Const":
-        value = node.get("value")
-        array = constants.get(node.name)
-        if array is None and isinstance(value, np.ndarray):
-            array = value
-        if array is None:
-            raise node.fault("its values are missing")
-        if array.dtype.kind in "iu":
-            array = array.astype(np.int64)
-        elif array.dtype.kind == "f":
-            array = array.astype(np.float32)
-        elif array.dtype.kind != "b":
-            raise node.fault("does not hold numbers")
-        return [net.graph.constant(array, node.name)]
-    if node.op not in OPS:
-        raise node.fault("this operator is not known")
-    try:
-        result = OPS[node.op](net, node, inputs)
-    except InputError as error:
-        text = str(error)
-        raise error if f"'{node.name[:80]}'" in text else node.fault(text) from None
-    except (IndexError, ValueError, KeyError, TypeError) as error:
-        raise node.fault(f"is not described as it should be ({type(error).__name__}: {str(error)[:60]})") from None
-    return [result] if isinstance(result, str) else list(result)
 
 
 # One to one
@@ -232,9 +20,7 @@ PLAIN = {
     "Relu": "Relu", "Sigmoid": "Sigmoid", "Tanh": "Tanh", "Exp": "Exp", "Log": "Log", "Sqrt": "Sqrt", "Neg": "Neg",
     "Abs": "Abs", "Floor": "Floor", "Ceil": "Ceil", "Round": "Round", "Softplus": "Softplus", "Softsign": "Softsign",
     "Erf": "Erf", "Sin": "Sin", "Cos": "Cos", "Tan": "Tan", "Atan": "Atan", "Reciprocal": "Reciprocal", "Sign": "Sign",
-    "Elu": "Elu", "Selu": "Selu", "LogicalNot": "Not", "IsNan": "IsNaN", "Identity": "Identity",
-    "StopGradient": "Identity", "Snapshot": "Identity", "PlaceholderWithDefault": "Identity",
-    "PreventGradient": "Identity", "CheckNumerics": "Identity",
+    "Elu": "Elu", "Selu": "Selu", "LogicalNot": "Not", "IsNan": "IsNaN",
     "Add": "Add", "AddV2": "Add", "Sub": "Sub", "Mul": "Mul", "RealDiv": "Div", "Maximum": "Max", "Minimum": "Min",
     "Pow": "Pow", "Greater": "Greater", "GreaterEqual": "GreaterOrEqual", "Less": "Less", "LessEqual": "LessOrEqual",
     "Equal": "Equal", "LogicalAnd": "And", "LogicalOr": "Or", "LogicalXor": "Xor", "Select": "Where",
@@ -390,14 +176,14 @@ def _bias(net: Net, node: Node, inputs: list[str]) -> str:
     return net.op("Add", inputs[0], bias)
 
 
-def _is_first(node: Node) -> bool:
+def first_axis(node: Node) -> bool:
     layout = node.get("data_format", "NHWC")
     if layout not in ("NHWC", "NCHW", "NDHWC", "NCDHW"):
         raise node.fault(f"the data_format '{str(layout)[:20]}' is not known")
     return bool(layout[1] == "C")
 
 
-def _spatial(node: Node, key: str, first: bool, axes: int) -> list[int]:
+def spatial(node: Node, key: str, first: bool, axes: int) -> list[int]:
     values = node.get(key) or [1] * (axes + 2)
     if len(values) != axes + 2 or any(not isinstance(v, int) or not 0 < v < 1 << 20 for v in values):
         raise node.fault(f"{key} of {str(values)[:40]} is not known")
@@ -407,7 +193,7 @@ def _spatial(node: Node, key: str, first: bool, axes: int) -> list[int]:
     return list(values[2:] if first else values[1:-1])
 
 
-def _pads(net: Net, node: Node, x: str, first: bool, kernel: list[int], strides: list[int]) -> dict[str, Any]:
+def pads(net: Net, node: Node, x: str, first: bool, kernel: list[int], strides: list[int]) -> dict[str, Any]:
     """Padding of a channels-first value; kernel sizes as dilated."""
     padding = node.get("padding", "VALID")
     if padding == "VALID":
@@ -436,9 +222,9 @@ def _pads(net: Net, node: Node, x: str, first: bool, kernel: list[int], strides:
 @operator("Conv2D", "_FusedConv2D", "FusedConv2D", "DepthwiseConv2dNative", "FusedDepthwiseConv2dNative",
           "_FusedDepthwiseConv2dNative", "Conv3D")  # fmt: skip
 def _conv(net: Net, node: Node, inputs: list[str]) -> str:
-    first, axes = _is_first(node), 3 if node.op == "Conv3D" else 2
+    first, axes = first_axis(node), 3 if node.op == "Conv3D" else 2
     x = inputs[0] if first else net.first(inputs[0])
-    strides, dilations = _spatial(node, "strides", first, axes), _spatial(node, "dilations", first, axes)
+    strides, dilations = spatial(node, "strides", first, axes), spatial(node, "dilations", first, axes)
     shape = net.graph.shape(inputs[1])
     if len(shape) != axes + 2:
         raise node.fault(f"a kernel of {len(shape)} axes")
@@ -461,29 +247,34 @@ def _conv(net: Net, node: Node, inputs: list[str]) -> str:
         w = net.graph.constant(turned.reshape(net.graph.shape(w)), f"{node.name}.kernel")
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations)]
     y = net.op("Conv", x, w, kernel_shape=kernel, strides=strides, dilations=dilations, group=group,
-               **_pads(net, node, x, first, reach, strides))  # fmt: skip
+               **pads(net, node, x, first, reach, strides))  # fmt: skip
     return _fused(net, node, y if first else net.last(y), inputs[2:], first)
 
 
 @operator("Conv2DBackpropInput")
 def _backprop(net: Net, node: Node, inputs: list[str]) -> str:
     """A transposed convolution: what the convolution's padding was is cut from the result."""
-    first = _is_first(node)
+    first = first_axis(node)
     x = inputs[2] if first else net.first(inputs[2])
-    strides, dilations = _spatial(node, "strides", first, 2), _spatial(node, "dilations", first, 2)
-    sizes = net.list(node, inputs[0], "output sizes")
-    inner = sizes[2:] if first else sizes[1:-1]
+    strides, dilations = spatial(node, "strides", first, 2), spatial(node, "dilations", first, 2)
+    sizes = net.graph.known(inputs[0])
+    if sizes is None or sizes.size not in (2, 4):
+        raise node.fault("its output sizes are not constants; this is not converted")
+    inner = [int(v) for v in (sizes if sizes.size == 2 else sizes[2:] if first else sizes[1:-1])]
     kernel = list(net.graph.shape(inputs[1])[:2])
-    padding = node.get("padding")
-    if padding not in ("SAME", "VALID"):
-        raise node.fault(f"the padding '{str(padding)[:20]}' is not converted")
-    begin, end, more = [], [], []
-    for size, k, s, d, given in zip(inner, kernel, strides, dilations, net.graph.shape(x)[2:]):
-        cut = (given - 1) * s + (k - 1) * d + 1 - size
-        start = max(cut, 0) // 2 if padding == "SAME" else 0
-        begin.append(start)
-        end.append(max(cut - start, 0))
-        more.append(max(start - cut, 0))
+    padding, given = node.get("padding"), net.graph.shape(x)[2:]
+    # What the transposed convolution gives more than is wanted: the same for every size of the input, or it must stay.
+    cut = np.array([(n - 1) * s + (k - 1) * d + 1 - size for n, s, k, d, size in
+                    zip(given, strides, kernel, dilations, inner)])  # fmt: skip
+    net.steady(cut)
+    if padding == "EXPLICIT":
+        begin = pads(net, node, x, first, kernel, strides)["pads"][:2]
+    elif padding in ("SAME", "VALID"):
+        begin = [max(int(c), 0) // 2 if padding == "SAME" else 0 for c in cut]
+    else:
+        raise node.fault(f"the padding '{str(padding)[:20]}' is not known")
+    end = [max(int(c) - b, 0) for c, b in zip(cut, begin)]
+    more = [max(b - int(c), 0) for c, b in zip(cut, begin)]
     w = net.op("Transpose", inputs[1], perm=[3, 2, 0, 1])
     y = net.op("ConvTranspose", x, w, kernel_shape=kernel, strides=strides, dilations=dilations, pads=begin + end,
                output_padding=more)  # fmt: skip
@@ -494,20 +285,30 @@ def _backprop(net: Net, node: Node, inputs: list[str]) -> str:
 def _pool(net: Net, node: Node, inputs: list[str]) -> str:
     if len(inputs) != 1:
         raise node.fault("sizes as inputs are not converted")
-    first, axes = _is_first(node), 3 if node.op.endswith("3D") else 2
+    first, axes = first_axis(node), 3 if node.op.endswith("3D") else 2
     x = inputs[0] if first else net.first(inputs[0])
-    size, strides = _spatial(node, "ksize", first, axes), _spatial(node, "strides", first, axes)
+    size, strides = spatial(node, "ksize", first, axes), spatial(node, "strides", first, axes)
     op = "MaxPool" if node.op.startswith("Max") else "AveragePool"
-    y = net.op(op, x, kernel_shape=size, strides=strides, **_pads(net, node, x, first, size, strides))
+    y = net.op(op, x, kernel_shape=size, strides=strides, **pads(net, node, x, first, size, strides))
     return y if first else net.last(y)
 
 
 @operator("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 def _batch_norm(net: Net, node: Node, inputs: list[str]) -> list[str]:
-    if node.get("is_training", True):
-        raise node.fault("normalises as in training; freeze the graph for inference")
-    first = _is_first(node)
+    first = first_axis(node)
     x, scale, offset, mean, variance = inputs[:5]
+    if node.get("is_training", True):  # by what it is given, as layer normalisation does
+        axes = [i for i in range(net.graph.rank(x)) if i != (1 if first else net.graph.rank(x) - 1)]
+        middle = net.op("ReduceMean", x, net.ints(axes), keepdims=1)
+        apart = net.op("Sub", x, middle)
+        spread = net.op("ReduceMean", net.op("Mul", apart, apart), net.ints(axes), keepdims=1)
+        apart = net.op(
+            "Div", apart, net.op("Sqrt", net.op("Add", spread, net.number(float(node.get("epsilon", 1e-4)))))
+        )
+        if first:
+            more = net.ints(range(1, net.graph.rank(x) - 1))
+            scale, offset = net.op("Unsqueeze", scale, more), net.op("Unsqueeze", offset, more)
+        return [net.op("Add", net.op("Mul", apart, scale), offset)]
     factor = net.op("Div", scale, net.op("Sqrt", net.op("Add", variance, net.number(float(node.get("epsilon", 1e-4))))))
     shift = net.op("Sub", offset, net.op("Mul", mean, factor))
     if first:
@@ -572,7 +373,7 @@ def _reshape(net: Net, node: Node, inputs: list[str]) -> str:
 def _squeeze(net: Net, node: Node, inputs: list[str]) -> str:
     axes = node.get("squeeze_dims") or node.get("axis") or []
     if not axes:
-        axes = [i for i, s in enumerate(net.graph.shape(inputs[0])) if s == 1]
+        axes = [i for i in range(net.graph.rank(inputs[0])) if net.size(inputs[0], i) == 1]
     return net.op("Squeeze", inputs[0], net.ints(axes))
 
 
@@ -605,7 +406,8 @@ def _pack(net: Net, node: Node, inputs: list[str]) -> str:
 @operator("Unpack")
 def _unpack(net: Net, node: Node, inputs: list[str]) -> list[str]:
     axis, count = int(node.get("axis", 0)), int(node.get("num", 0))
-    if count != net.graph.shape(inputs[0])[axis]:
+    shape = net.graph.find_shape(inputs[0])
+    if shape is not None and count != shape[axis]:
         raise node.fault(f"{count} parts do not fit its input")
     zero = [net.graph.constant(np.array(i, np.int64), "index") for i in range(count)]
     return [net.op("Gather", inputs[0], z, axis=axis) for z in zero]
@@ -615,15 +417,18 @@ def _unpack(net: Net, node: Node, inputs: list[str]) -> list[str]:
 def _split_op(net: Net, node: Node, inputs: list[str]) -> list[str]:
     if node.op == "Split":
         axis, value = net.list(node, inputs[0], "axes")[0], inputs[1]
-        count = int(node.get("num_split", 0))
-        size = net.graph.shape(value)[axis]
-        if not 0 < count <= size or size % count:
+        count, size = int(node.get("num_split", 0)), net.size(value, axis)
+        if size is None and 1 < count < 1 << 16:
+            parts: tuple[str, ...] = net.graph.add("Split", value, outputs=count, axis=axis, num_outputs=count)
+            return list(parts)
+        if not size or not 0 < count <= size or size % count:
             raise node.fault(f"{size} cannot be divided into {count} parts")
         sizes = [size // count] * count
     else:
         value, axis = inputs[0], net.list(node, inputs[2], "axes")[0]
         sizes = net.list(node, inputs[1], "sizes")
         if sizes.count(-1) == 1:
+            net.steady(np.array(net.graph.shape(value)[axis]))
             sizes[sizes.index(-1)] = net.graph.shape(value)[axis] - sum(sizes) - 1
     if len(sizes) == 1:
         return [net.op("Identity", value)]
@@ -633,29 +438,32 @@ def _split_op(net: Net, node: Node, inputs: list[str]) -> list[str]:
 
 @operator("Slice")
 def _slice(net: Net, node: Node, inputs: list[str]) -> str:
-    begin, size = inputs[1], net.graph.known(inputs[2])
-    rank = net.graph.rank(inputs[0])
-    if size is not None and net.graph.known(begin) is not None:
-        starts = net.list(node, begin, "begins")
+    begin, size, rank = net.fixed(inputs[1]), net.fixed(inputs[2]), net.graph.rank(inputs[0])
+    axes = net.ints(range(rank))
+    if size is not None and begin is not None:
+        starts = [int(b) for b in begin.reshape(-1)]
         ends = [END if s == -1 else b + int(s) for b, s in zip(starts, size.reshape(-1))]
-        return net.op("Slice", inputs[0], net.ints(starts), net.ints(ends), net.ints(range(rank)))
-    if size is not None and (size.reshape(-1) == -1).any():
-        raise node.fault("open ends at a begin that is computed are not converted")
-    return net.op("Slice", inputs[0], begin, net.op("Add", begin, inputs[2]), net.ints(range(rank)))
+        return net.op("Slice", inputs[0], net.ints(starts), net.ints(ends), axes)
+    end = net.op("Add", inputs[1], inputs[2])
+    if size is None or (size.reshape(-1) == -1).any():
+        end = net.op("Where", net.op("Equal", inputs[2], net.ints([-1])), net.ints([END]), end)
+    return net.op("Slice", inputs[0], inputs[1], end, axes)
 
 
 @operator("StridedSlice")
 def _strided(net: Net, node: Node, inputs: list[str]) -> str:
     value = inputs[0]
-    begin, end = net.list(node, inputs[1], "begins"), net.list(node, inputs[2], "ends")
     steps = net.list(node, inputs[3], "strides")
     masks = {k: int(node.get(f"{k}_mask", 0)) for k in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")}
-    rank, count = net.graph.rank(value), len(begin)
-    if not len(end) == len(steps) == count or bin(masks["ellipsis"]).count("1") > 1 or not all(steps):
+    rank, count = net.graph.rank(value), len(steps)
+    if bin(masks["ellipsis"]).count("1") > 1 or not all(steps):
         raise node.fault("begin, end and strides do not fit")
+    begin, end = _Places(net, inputs[1], count), _Places(net, inputs[2], count)
     bits = [{k: bool(m >> i & 1) for k, m in masks.items()} for i in range(count)]
     taken = sum(not b["ellipsis"] and not (b["new_axis"]) for b in bits)
-    starts, ends, strides, axes, shrink, new = [], [], [], [], [], []
+    starts: list[str | int] = []
+    ends: list[str | int] = []
+    strides, axes, shrink, new = [], [], [], []
     axis = out = 0
     for i, bit in enumerate(bits):
         if bit["ellipsis"]:
@@ -669,7 +477,7 @@ def _strided(net: Net, node: Node, inputs: list[str]) -> str:
             raise node.fault("more axes than its input has")
         if bit["shrink_axis"]:
             starts.append(begin[i])
-            ends.append(begin[i] + 1 if begin[i] != -1 else END)
+            ends.append(begin.next(i))
             strides.append(1)
             shrink.append(axis)
         else:
@@ -681,10 +489,41 @@ def _strided(net: Net, node: Node, inputs: list[str]) -> str:
         axes.append(axis)
         axis += 1
     if axes:
-        value = net.op("Slice", value, net.ints(starts), net.ints(ends), net.ints(axes), net.ints(strides))
+        value = net.op("Slice", value, _listed(net, starts), _listed(net, ends), net.ints(axes), net.ints(strides))
     if shrink:
         value = net.op("Squeeze", value, net.ints(shrink))
     return net.op("Unsqueeze", value, net.ints(new)) if new else value
+
+
+class _Places:
+    """Begins or ends: numbers, or where they are computed, lists of one."""
+
+    def __init__(self, net: Net, value: str, count: int) -> None:
+        self.net, self.value = net, value
+        self.array = net.fixed(value)
+        if self.array is not None and self.array.size != count:
+            raise ValueError("begin, end and strides do not fit")
+
+    def __getitem__(self, i: int) -> str | int:
+        if self.array is not None:
+            return int(self.array.reshape(-1)[i])
+        return self.net.op("Slice", self.value, self.net.ints([i]), self.net.ints([i + 1]))
+
+    def next(self, i: int) -> str | int:
+        """The one behind: of the last, which is -1, there is none."""
+        here, net = self[i], self.net
+        if isinstance(here, int):
+            return here + 1 if here != -1 else END
+        return net.op(
+            "Where", net.op("Equal", here, net.ints([-1])), net.ints([END]), net.op("Add", here, net.ints([1]))
+        )
+
+
+def _listed(net: Net, places: list[str | int]) -> str:
+    numbers = [p for p in places if isinstance(p, int)]
+    if len(numbers) == len(places):
+        return net.ints(numbers)
+    return net.op("Concat", *[net.ints([p]) if isinstance(p, int) else p for p in places], axis=0)
 
 
 @operator("Fill")
@@ -699,6 +538,11 @@ def _broadcast(net: Net, node: Node, inputs: list[str]) -> str:
 
 @operator("Range")
 def _range(net: Net, node: Node, inputs: list[str]) -> str:
+    numbers = [net.fixed(i) for i in inputs]
+    if all(n is not None and n.dtype.kind == "i" for n in numbers):
+        begin, end, step = (int(n[()]) for n in numbers if n is not None)
+        if step and 0 <= (end - begin) // step < SMALL:
+            return net.ints(range(begin, end, step))
     return net.op("Range", *inputs)
 
 
@@ -710,19 +554,39 @@ def _tile(net: Net, node: Node, inputs: list[str]) -> str:
 @operator("Pad", "PadV2", "MirrorPad")
 def _pad(net: Net, node: Node, inputs: list[str]) -> str:
     pads = net.known(node, inputs[1], "paddings").reshape(-1, 2)
-    modes = {"REFLECT": "reflect"}
-    if node.op == "MirrorPad" and node.get("mode") not in modes:
+    if node.op == "MirrorPad" and node.get("mode") == "SYMMETRIC":
+        return _mirror(net, inputs[0], pads)
+    if node.op == "MirrorPad" and node.get("mode") != "REFLECT":
         raise node.fault(f"the mode '{str(node.get('mode'))[:20]}' is not converted")
-    mode = modes[node.get("mode")] if node.op == "MirrorPad" else "constant"
+    mode = "reflect" if node.op == "MirrorPad" else "constant"
     value = [inputs[2]] if node.op == "PadV2" else []
     return net.op("Pad", inputs[0], net.ints([*pads[:, 0].tolist(), *pads[:, 1].tolist()]), *value, mode=mode)
 
 
+def _mirror(net: Net, x: str, pads: np.ndarray) -> str:
+    """With the edge itself repeated."""
+    for axis, (a, b) in enumerate(pads.tolist()):
+        where, back = net.ints([axis]), net.ints([-1])
+        parts = [net.op("Slice", x, net.ints([a - 1]), net.ints([-END]), where, back)] if a else []
+        parts += [x]
+        parts += [net.op("Slice", x, net.ints([-1]), net.ints([-b - 1]), where, back)] if b else []
+        x = net.op("Concat", *parts, axis=axis) if len(parts) > 1 else x
+    return x
+
+
 @operator("GatherV2", "Gather")
 def _gather(net: Net, node: Node, inputs: list[str]) -> str:
-    if node.get("batch_dims"):
-        raise node.fault("batch_dims are not converted")
     axis = net.list(node, inputs[2], "axes")[0] if len(inputs) > 2 else 0
+    if shared := int(node.get("batch_dims", 0)):
+        rank, places = net.graph.rank(inputs[0]), net.graph.rank(inputs[1])
+        axis, shared = axis % rank, shared % places if shared < 0 else shared
+        order = [*range(shared), axis, *[i for i in range(shared, rank) if i != axis]]
+        y = net.op("GatherND", net.op("Transpose", inputs[0], perm=order),
+                   net.op("Unsqueeze", inputs[1], net.ints([-1])), batch_dims=shared)  # fmt: skip
+        between = axis - shared  # axes before the one that was picked from: they belong before the picked ones
+        new, total = places - shared, places + rank - shared - 1
+        moved = [*range(shared), *range(places, places + between), *range(shared, shared + new)]
+        return net.op("Transpose", y, perm=[*moved, *range(places + between, total)])
     return net.op("Gather", inputs[0], inputs[1], axis=axis)
 
 
@@ -739,7 +603,7 @@ def _one_hot(net: Net, node: Node, inputs: list[str]) -> str:
 
 @operator("DepthToSpace", "SpaceToDepth")
 def _depth(net: Net, node: Node, inputs: list[str]) -> str:
-    first = _is_first(node)
+    first = first_axis(node)
     x = inputs[0] if first else net.first(inputs[0])
     y = net.op(node.op, x, blocksize=int(node.get("block_size", 0)))
     return y if first else net.last(y)
@@ -793,22 +657,26 @@ def _resize(net: Net, node: Node, inputs: list[str]) -> str:
         y = net.op("Resize", x, "", "", sizes, mode="linear", coordinate_transformation_mode=how)
     else:
         # TensorFlow: floor of the place (its middle, where half_pixel_centers), rounded with align_corners
-        how = "tf_half_pixel_for_nn" if half else how
         rounding = "round_prefer_ceil" if corners else "floor"
         if half:
-            target, given = net.graph.known(inputs[1]), net.graph.shape(x)[2:]
-            if target is None or any(int(t) % g for t, g in zip(target, given)):
-                raise node.fault("enlarges by a factor that is not whole; this is not converted")
-            how = "asymmetric"
+            return _nearest(net, node, inputs)
         y = net.op(
             "Resize", x, "", "", sizes, mode="nearest", coordinate_transformation_mode=how, nearest_mode=rounding
         )
     return net.last(y)
 
 
-@operator("NonMaxSuppressionV3", "NonMaxSuppressionV2")
-def _suppression(net: Net, node: Node, inputs: list[str]) -> str:
-    boxes, scores = net.op("Unsqueeze", inputs[0], net.ints([0])), net.op("Unsqueeze", inputs[1], net.ints([0, 1]))
-    more = [net.op("Reshape", i, net.ints([1])) for i in inputs[2:5]]
-    found = net.op("NonMaxSuppression", boxes, scores, *more)
-    return net.op("Squeeze", net.op("Slice", found, net.ints([2]), net.ints([3]), net.ints([1])), net.ints([1]))
+def _nearest(net: Net, node: Node, inputs: list[str]) -> str:
+    """The pixel in which the middle of each new one lies."""
+    y = inputs[0]
+    for axis in (1, 2):
+        size = net.op("Slice", inputs[1], net.ints([axis - 1]), net.ints([axis]))
+        count = net.op("Squeeze", size, net.ints([0]))
+        zero, one = (net.graph.constant(np.array(v, np.int64), "n") for v in (0, 1))
+        middle = net.op("Add", net.op("Cast", net.op("Range", zero, count, one), to=1), net.number(0.5))
+        given = net.op("Cast", net.op("Shape", y, start=axis, end=axis + 1), to=1)
+        scale = net.op("Div", given, net.op("Cast", size, to=1))
+        place = net.op("Cast", net.op("Floor", net.op("Mul", middle, scale)), to=7)
+        last = net.op("Sub", net.op("Shape", y, start=axis, end=axis + 1), net.ints([1]))
+        y = net.op("Gather", y, net.op("Min", place, last), axis=axis)
+    return y

@@ -1,0 +1,405 @@
+"""What TensorFlow's graphs do besides computing arrays: functions, variables, branches, loops and lists of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from sensorium.formats.shared.graph import Graph
+from sensorium.formats.shared.tensorflow_graph import (
+    Call,
+    Dead,
+    Function,
+    Net,
+    Node,
+    Value,
+    Variable,
+    operator,
+)
+
+SAME = ("Identity", "StopGradient", "Snapshot", "PreventGradient", "CheckNumerics", "PlaceholderWithDefault",
+        "EnsureShape", "DisableCopyOnRead", "IdentityN", "Enter", "RefEnter", "LoopCond")  # fmt: skip
+
+
+@operator(*SAME, loose=True)
+def _same(net: Net, node: Node, inputs: list[Value]) -> list[Value]:
+    return inputs
+
+
+@operator("PartitionedCall", "StatefulPartitionedCall", loose=True)
+def _call(net: Net, node: Node, inputs: list[Value]) -> list[Value]:
+    return net.call(node, _function(net, node, "f").name, inputs)
+
+
+def _function(net: Net, node: Node, key: str) -> Function:
+    named = node.get(key)
+    if not isinstance(named, Call) or named.name not in net.source.functions:
+        shown = f"'{named.name[:80]}'" if isinstance(named, Call) else f"'{key}'"
+        raise node.fault(f"calls the function {shown}, which the file does not hold")
+    return net.source.functions[named.name]
+
+
+# Variables
+
+
+@operator("VarHandleOp", "VariableV2", "Variable", loose=True)
+def _variable(net: Net, node: Node, inputs: list[Value]) -> Value:
+    variable = net.source.variables.get(node.name)
+    if variable is None or node.path:
+        raise node.fault("a variable within a function is not converted")
+    return variable if node.op == "VarHandleOp" else net.read(node, variable)
+
+
+@operator("ReadVariableOp", loose=True)
+def _read(net: Net, node: Node, inputs: list[Value]) -> str:
+    return net.read(node, _is_variable(node, inputs[0]))
+
+
+@operator("ResourceGather", loose=True)
+def _gather(net: Net, node: Node, inputs: list[Value]) -> str:
+    if node.get("batch_dims"):
+        raise node.fault("batch_dims are not converted")
+    return net.op("Gather", net.read(node, _is_variable(node, inputs[0])), inputs[1], axis=0)
+
+
+@operator("ResourceGatherNd", loose=True)
+def _gather_nd(net: Net, node: Node, inputs: list[Value]) -> str:
+    return net.op("GatherND", net.read(node, _is_variable(node, inputs[0])), inputs[1])
+
+
+@operator("VariableShape", loose=True)
+def _shape(net: Net, node: Node, inputs: list[Value]) -> str:
+    return net.op("Shape", net.read(node, _is_variable(node, inputs[0])))
+
+
+def _is_variable(node: Node, value: Value) -> Variable:
+    if not isinstance(value, Variable):
+        raise node.fault("reads what is not a variable of this file")
+    return value
+
+
+# Lists of arrays
+
+
+@dataclass
+class Arrays:
+    """A list of arrays of one shape.
+
+    Attributes:
+        stacked: all of them, on a new first axis; or
+        items: those that were set one by one.
+        count: how many there are, a value; None for as many as are set.
+    """
+
+    stacked: str | None = None
+    items: dict[int, str] = field(default_factory=dict)
+    count: str | None = None
+
+
+@dataclass
+class Slot:
+    """A list that a loop fills: within its body. `item` is what this turn put into it, at `index`."""
+
+    list: Arrays
+    item: str | None = None
+    index: str | None = None
+
+
+@operator("TensorListReserve", "EmptyTensorList", "TensorArrayV3", loose=True)
+def _reserve(net: Net, node: Node, inputs: list[Value]) -> Any:
+    if node.op == "TensorArrayV3":
+        found = Arrays(count=inputs[0])
+        return [found, found]
+    return Arrays(count=inputs[1] if node.op == "TensorListReserve" else None)
+
+
+@operator("TensorListFromTensor", loose=True)
+def _from_tensor(net: Net, node: Node, inputs: list[Value]) -> Arrays:
+    return Arrays(inputs[0])
+
+
+@operator("TensorListStack", loose=True)
+def _stack(net: Net, node: Node, inputs: list[Value]) -> str:
+    return stack(net, node, inputs[0])
+
+
+def stack(net: Net, node: Node, given: Value) -> str:
+    """All arrays of a list as one."""
+    if not isinstance(given, Arrays):
+        raise node.fault("a list that a loop is still filling; this is not converted")
+    if given.stacked is None:
+        count = 0 if given.count is None else int(net.known(node, given.count, "length")[()])
+        count = max(count, 1 + max(given.items, default=-1))  # it grows when a later place is set
+        if not given.items or sorted(given.items) != list(range(count)):
+            raise node.fault(f"a list of {count} with {len(given.items)} arrays in it; this is not converted")
+        rows = [net.op("Unsqueeze", given.items[i], net.ints([0])) for i in range(count)]
+        given.stacked = net.op("Concat", *rows, axis=0)
+    return given.stacked
+
+
+@operator("TensorListGetItem", loose=True)
+def _get(net: Net, node: Node, inputs: list[Value]) -> str:
+    given, index = inputs[0], inputs[1]
+    if isinstance(given, Slot) and given.item is not None and given.index == index:
+        return given.item
+    place = net.fixed(index)
+    if isinstance(given, Arrays) and place is not None and int(place) in given.items:
+        return given.items[int(place)]
+    return net.op("Gather", stack(net, node, given), index, axis=0)
+
+
+@operator("TensorListSetItem", loose=True)
+def _set(net: Net, node: Node, inputs: list[Value]) -> Value:
+    given, index, item = inputs[:3]
+    if isinstance(given, Slot):
+        if given.item is not None:
+            raise node.fault("a second array for one list in one turn of a loop; this is not converted")
+        return Slot(given.list, item, index)
+    if given.stacked is None:
+        return Arrays(None, {**given.items, int(net.known(node, index, "index")[()]): item}, given.count)
+    places = net.op("Reshape", index, net.ints([1, 1]))
+    return Arrays(net.op("ScatterND", given.stacked, places, net.op("Unsqueeze", item, net.ints([0]))))
+
+
+@operator("TensorListPushBack", loose=True)
+def _push(net: Net, node: Node, inputs: list[Value]) -> Value:
+    given, item = inputs[:2]
+    if isinstance(given, Slot):
+        if given.item is not None or given.list.items or given.list.count is not None or given.list.stacked:
+            raise node.fault("adds to a list that is not empty before a loop; this is not converted")
+        return Slot(given.list, item)
+    if given.stacked is not None:
+        return Arrays(net.op("Concat", given.stacked, net.op("Unsqueeze", item, net.ints([0])), axis=0))
+    return Arrays(None, {**given.items, len(given.items): item})
+
+
+@operator("TensorListLength", loose=True)
+def _length(net: Net, node: Node, inputs: list[Value]) -> str:
+    given = inputs[0].list if isinstance(inputs[0], Slot) else inputs[0]
+    if given.stacked is not None:
+        return net.op("Squeeze", net.op("Shape", given.stacked, start=0, end=1), net.ints([0]))
+    return given.count or net.graph.constant(np.array(len(given.items), np.int64), "length")
+
+
+@operator("TensorListElementShape", loose=True)
+def _element(net: Net, node: Node, inputs: list[Value]) -> str:
+    return net.op("Shape", stack(net, node, inputs[0]), start=1)
+
+
+@operator("TensorListGather", loose=True)
+def _pick(net: Net, node: Node, inputs: list[Value]) -> str:
+    return net.op("Gather", stack(net, node, inputs[0]), inputs[1], axis=0)
+
+
+@operator("TensorListConcatV2", loose=True)
+def _concat(net: Net, node: Node, inputs: list[Value]) -> list[str]:
+    stacked = stack(net, node, inputs[0])
+    size = net.op("Shape", stacked, start=1, end=2)
+    joined = net.op("Reshape", stacked, net.op("Concat", net.ints([-1]), net.op("Shape", stacked, start=2), axis=0))
+    return [joined, net.op("Expand", size, net.op("Shape", stacked, start=0, end=1))]
+
+
+# Branches
+
+
+@operator("Switch", "RefSwitch", loose=True)
+def _switch(net: Net, node: Node, inputs: list[Value]) -> list[Value]:
+    which = net.fixed(inputs[1])
+    if which is None:  # both sides are worked out; Merge chooses
+        return [inputs[0], inputs[0]]
+    return [Dead(), inputs[0]] if bool(which) else [inputs[0], Dead()]
+
+
+@operator("Merge", "RefMerge", loose=True)
+def _merge(net: Net, node: Node, inputs: list[Value]) -> list[Value]:
+    live = [(i, v) for i, v in enumerate(inputs) if not isinstance(v, Dead)]
+    if not live:
+        return [Dead(), Dead()]
+    if len(live) == 1:
+        number = net.graph.constant(np.array(live[0][0], np.int64), "side")
+        return [live[0][1], number]
+    given = [i for i in node.inputs if not i.startswith("^")]
+    sides = [net.scope.switch(i) for i in given] if net.scope else []
+    if len(sides) != 2 or None in sides:
+        raise node.fault("joins what no branch divided; this is not converted")
+    (first, which), (second, other) = (side for side in sides if side is not None)
+    if which == other or net.scope is None or not all(isinstance(v, str) for v in inputs):
+        raise node.fault("joins branches of different conditions; this is not converted")
+    (condition,) = net.scope.values([net.scope.nodes[second if other else first].inputs[1]])
+    true, false = (inputs[0], inputs[1]) if which else (inputs[1], inputs[0])
+    return [net.op("Where", condition, true, false), net.op("Cast", condition, to=7)]
+
+
+@operator("If", "StatelessIf", loose=True)
+def _if(net: Net, node: Node, inputs: list[Value]) -> list[Value]:
+    branches = [_function(net, node, "then_branch"), _function(net, node, "else_branch")]
+    chosen = net.fixed(inputs[0])
+    if chosen is not None:
+        return net.call(node, branches[0 if np.all(chosen) and chosen.size else 1].name, inputs[1:])
+    condition = inputs[0] if net.graph.dtype(inputs[0]) == np.bool_ else net.op("Cast", inputs[0], to=9)
+    outer, built, results = net.graph, [], []
+    for branch in branches:
+        net.graph = outer.subgraph()
+        results.append(net.call(node, branch.name, inputs[1:]))
+        built.append(net.graph)
+        net.graph = outer
+    found: list[Value] = []
+    arrays = []
+    for i, (a, b) in enumerate(zip(*results)):
+        if isinstance(a, str) and isinstance(b, str):
+            _emit(built[0], a)
+            _emit(built[1], b)
+            arrays.append(i)
+        elif a is not b:
+            raise node.fault("gives what is no array, in one of two ways; this is not converted")
+        found.append(a)
+    if arrays:
+        names = outer.add("If", condition, outputs=len(arrays), then_branch=built[0], else_branch=built[1])
+        for i, name in zip(arrays, [names] if len(arrays) == 1 else names):
+            _tell_either(outer, name, [g.find_shape(r[i]) for g, r in zip(built, results)], built[0], results[0][i])
+            found[i] = name
+    return found
+
+
+def _tell_either(graph: Graph, value: str, shapes: list[tuple[int, ...] | None], source: Graph, like: str) -> None:
+    if shapes[0] is not None and shapes[1] is not None and len(shapes[0]) == len(shapes[1]):
+        graph.tell(value, [a if a == b else None for a, b in zip(*shapes)], source.dtype(like))
+
+
+@operator("Case", "StatelessCase", loose=True)
+def _case(net: Net, node: Node, inputs: list[Value]) -> list[Value]:
+    branches = node.get("branches") or []
+    number = int(net.known(node, inputs[0], "choice")[()])
+    number = number if 0 <= number < len(branches) else len(branches) - 1
+    return net.call(node, branches[number].name, inputs[1:])
+
+
+def _emit(graph: Graph, value: str) -> None:
+    """Make a value an output of a subgraph; one that it does not make, or that is one already, is copied."""
+    made = {name for node in graph.nodes for name in node.outputs}
+    if value not in made or any(value == name for name in graph.outputs.values()):
+        shape, dtype = graph.find_shape(value), graph.dtype(value)
+        value = graph.add("Identity", value)
+        if shape is not None:
+            graph.tell(value, shape, dtype)
+    graph.output(value, value)
+
+
+# Loops
+
+
+@operator("While", "StatelessWhile", loose=True)
+def _while(net: Net, node: Node, inputs: list[Value]) -> list[Value]:
+    """A Loop: what a turn does not change is used from outside; lists that are filled in order are collected."""
+    condition, body = _function(net, node, "cond"), _function(net, node, "body")
+    if not len(inputs) == len(body.arguments) == len(body.results):
+        raise node.fault("its body does not give what it takes")
+    kept = [_origin(body, r) == body.arguments[i] for i, r in enumerate(body.results)]
+    counters = {i for i in range(len(inputs)) if not kept[i] and _counts(net, node, body, inputs, i)}
+    outer = net.graph
+    first = net.call(node, condition.name, inputs)[0]
+    inner = outer.subgraph()
+    inner.input(inner.fresh("turn"), (), np.int64)
+    inner.input(inner.fresh("going"), (), np.bool_)
+    given: list[Value] = []
+    for i, value in enumerate(inputs):
+        if kept[i]:
+            given.append(value)
+        elif isinstance(value, Arrays):
+            given.append(Slot(value) if value.stacked is None else value)
+        elif isinstance(value, str):
+            given.append(_carried(inner, outer, value))
+        else:
+            raise node.fault("changes what is no array; this is not converted")
+    carried = {i: v for i, v in enumerate(given) if not kept[i] and isinstance(v, str)}
+    net.graph = inner
+    results = net.call(node, body.name, given)
+    after = net.call(node, condition.name, results)[0]
+    net.graph = outer
+    _emit(inner, after)
+    for i in carried:
+        if not isinstance(results[i], str):
+            raise node.fault("makes something else of an array; this is not converted")
+        _emit(inner, results[i])
+    lists = [i for i in range(len(inputs)) if not kept[i] and i not in carried]
+    for i in lists:
+        slot = results[i]
+        if not isinstance(slot, Slot) or slot.item is None:
+            raise node.fault("changes a list in another way than by filling it; this is not converted")
+        steady = slot.index is None or net.fixed(slot.index) is not None
+        if not steady and slot.index not in {given[c] for c in counters}:
+            raise node.fault("fills a list in another order than one by one; this is not converted")
+        _emit(inner, slot.item)
+    starts = [inputs[i] for i in carried]
+    made = outer.add("Loop", "", first, *starts, outputs=len(carried) + len(lists), body=inner)
+    names = [made] if isinstance(made, str) else list(made)
+    found = list(inputs)
+    for i, name in zip(carried, names):
+        a, b = outer.find_shape(inputs[i]), inner.find_shape(results[i])
+        if b is not None:
+            same = a if a is not None and len(a) == len(b) else (None,) * len(b)
+            outer.tell(name, [x if x == y else None for x, y in zip(same, b)], inner.dtype(results[i]))
+        found[i] = name
+    for i, name in zip(lists, names[len(carried) :]):
+        slot = results[i]
+        place = net.fixed(slot.index) if slot.index is not None else None
+        if place is not None:  # the same place in each turn: what the last one put there stays
+            item = outer.add("Gather", name, outer.constant(np.array(-1, np.int64), "last"), axis=0)
+            found[i] = Arrays(None, {**slot.list.items, int(place): item}, slot.list.count)
+            if (made_of := inner.find_shape(slot.item)) is not None:
+                outer.tell(item, made_of, inner.dtype(slot.item))
+            continue
+        shape, count = inner.find_shape(slot.item), outer.known(slot.list.count) if slot.list.count else None
+        if shape is not None:
+            outer.tell(name, (int(count) if count is not None else None, *shape), inner.dtype(slot.item))
+        found[i] = Arrays(name, count=slot.list.count)
+    return found
+
+
+def _carried(inner: Graph, outer: Graph, value: str) -> str:
+    """An input of the body: of any size, with that of the start as example."""
+    shape, name = outer.find_shape(value), inner.fresh("state")
+    if shape is None or 0 in shape:
+        entry = inner.input(name, (1,) * outer.rank(value), outer.dtype(value), {k: f"{name}_{k}" for k in range(9)})
+        inner.tell(entry, (None,) * outer.rank(value) if shape is None else shape, outer.dtype(value))
+        return entry
+    return inner.input(name, shape, outer.dtype(value), {axis: f"{name}_{axis}" for axis in range(len(shape))})
+
+
+def _origin(function: Function, reference: str) -> str:
+    """What a reference means in the end: the name of an argument or of a node that is more than a copy."""
+    nodes = {node.name: node for node in function.nodes}
+    for _ in range(64):
+        name = reference.split(":")[0]
+        node = nodes.get(name)
+        if node is None or node.op not in SAME or len([i for i in node.inputs if i[0] != "^"]) != 1:
+            return name
+        reference = node.inputs[0]
+    return reference
+
+
+def _counts(net: Net, node: Node, body: Function, inputs: Sequence[Value], number: int) -> bool:
+    """Whether a value is zero at first, and one more after each turn."""
+    start = net.graph.known(inputs[number]) if isinstance(inputs[number], str) else None
+    if start is None or start.shape != () or int(start) != 0:
+        return False
+    nodes = {n.name: n for n in body.nodes}
+    step = nodes.get(_origin(body, body.results[number]))
+    if step is None or step.op not in ("Add", "AddV2") or len(step.inputs) < 2:
+        return False
+    names = [_origin(body, i) for i in step.inputs[:2]]
+    others = [n for n in names if n != body.arguments[number]]
+    if len(others) != 1:
+        return False
+    if others[0] in nodes and nodes[others[0]].op == "Const":
+        value = nodes[others[0]].get("value")
+        array = value() if callable(value) else value
+        return isinstance(array, np.ndarray) and array.size == 1 and int(array.reshape(-1)[0]) == 1
+    if others[0] in body.arguments:  # a constant that is handed in
+        given = inputs[body.arguments.index(others[0])]
+        array = net.graph.known(given) if isinstance(given, str) else None
+        return array is not None and array.size == 1 and int(array.reshape(-1)[0]) == 1
+    return False

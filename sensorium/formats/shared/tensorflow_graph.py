@@ -1,0 +1,395 @@
+"""The nodes of TensorFlow's graphs, and how they are walked: functions inlined, one handler for a kind of node.
+
+Whole numbers are int64 within the graph, as ONNX wants them for shapes; numbers with a point are float32. Inputs and
+outputs keep their type.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from sensorium.errors import InputError
+from sensorium.formats.shared.graph import Graph
+from sensorium.formats.shared.source import Options
+
+NESTING = 40  # of functions
+SIDES = 64  # outputs that one node may have on a side of a branch that is not taken
+# Operators that touch files or run a program's code.
+DANGEROUS = frozenset({"ReadFile", "WriteFile", "MatchingFiles", "PyFunc", "EagerPyFunc", "PyFuncStateless", "PrintV2",
+                       "Save", "SaveV2", "MergeV2Checkpoints"})  # fmt: skip
+# Names of the outputs of operators that have several, in order: functions call them by these.
+SEVERAL = {
+    "Split": ("output",), "SplitV": ("output",), "Unpack": ("output",), "While": ("output",), "If": ("output",),
+    "StatelessWhile": ("output",), "StatelessIf": ("output",), "PartitionedCall": ("output",), "Case": ("output",),
+    "StatefulPartitionedCall": ("output",), "IdentityN": ("output",), "StatelessCase": ("output",),
+    "FusedBatchNorm": ("y", "batch_mean", "batch_variance", "reserve_space_1", "reserve_space_2"),
+    "FusedBatchNormV2": ("y", "batch_mean", "batch_variance", "reserve_space_1", "reserve_space_2"),
+    "FusedBatchNormV3": ("y", "batch_mean", "batch_variance", "reserve_space_1", "reserve_space_2", "reserve_space_3"),
+    "TopKV2": ("values", "indices"), "TopK": ("values", "indices"), "Unique": ("y", "idx"), "Switch": ("output_false",
+    "output_true"), "Merge": ("output", "value_index"), "NonMaxSuppressionV4": ("selected_indices", "valid_outputs"),
+    "NonMaxSuppressionV5": ("selected_indices", "selected_scores", "valid_outputs"),
+    "CombinedNonMaxSuppression": ("nmsed_boxes", "nmsed_scores", "nmsed_classes", "valid_detections"),
+    "TensorListPopBack": ("output_handle", "tensor"), "TensorArrayV3": ("handle", "flow"),
+    "SoftmaxCrossEntropyWithLogits": ("loss", "backprop"), "Svd": ("s", "u", "v"), "Qr": ("q", "r"),
+    "BlockLSTM": ("i", "cs", "f", "o", "ci", "co", "h"), "BlockLSTMV2": ("i", "cs", "f", "o", "ci", "co", "h"),
+    "LSTMBlockCell": ("i", "cs", "f", "o", "ci", "co", "h"), "GRUBlockCell": ("r", "u", "c", "h"),
+    "TensorListConcatV2": ("tensor", "lengths"),
+}  # fmt: skip
+
+
+@dataclass
+class Node:
+    """One node: attributes are plain values; types are names like `DT_FLOAT`, functions are `Call`s."""
+
+    name: str
+    op: str
+    inputs: list[str]
+    attributes: dict[str, Any]
+    path: str = ""  # where its function is called
+
+    def get(self, key: str, default: Any = None) -> Any:
+        value = self.attributes.get(key)
+        return default if value is None else value
+
+    @property
+    def whole(self) -> str:
+        """Its name with the calls that lead to it."""
+        return self.path + self.name
+
+    def fault(self, text: str) -> InputError:
+        return InputError(f"node '{self.name[:80]}' ({self.op[:40]}): {text}")
+
+
+@dataclass
+class Function:
+    """A function of the library: names of its arguments, what it gives (references to its nodes), and its nodes."""
+
+    name: str
+    arguments: list[str]
+    results: list[str]
+    nodes: list[Node]
+
+
+@dataclass(frozen=True)
+class Call:
+    """An attribute that names a function."""
+
+    name: str
+
+
+@dataclass
+class Variable:
+    """A variable: its array is asked for when it is first read.
+
+    Attributes:
+        load: reads it. Raises InputError.
+    """
+
+    name: str
+    load: Callable[[], np.ndarray]
+    value: str | None = None  # the constant that it became
+
+
+@dataclass
+class Texts:
+    """A constant of texts: never a value of the network."""
+
+    texts: list[str]
+
+
+@dataclass
+class Dead:
+    """What comes out of the side of a branch that is not taken."""
+
+
+Value = Any  # the name of a value of the ONNX graph, or a Variable, Texts, or a list of arrays (tensorflow_control)
+Values = list[Any]
+Handler = Callable[["Net", Node, list[Any]], Any]
+OPS: dict[str, Handler] = {}
+# Kinds whose inputs may be something else than arrays.
+LOOSE: set[str] = set()
+
+
+def operator(*kinds: str, loose: bool = False) -> Callable[[Handler], Handler]:
+    """Register a handler: net, node and the values of its inputs to the value of its output, or a list of them."""
+
+    def register(handler: Handler) -> Handler:
+        OPS.update(dict.fromkeys(kinds, handler))
+        if loose:
+            LOOSE.update(kinds)
+        return handler
+
+    return register
+
+
+@dataclass
+class Source:
+    """What a file says.
+
+    Attributes:
+        nodes: of the graph, in any order.
+        constants: values of `Const` nodes that are kept elsewhere.
+        functions: the library.
+        variables: by the name of the node that makes them.
+        results: names of the outputs of kinds of operators, as the file tells them.
+        inputs, outputs: the signature, its name to the tensor; empty where the file has none.
+        types: type of an output by its name, as the signature says.
+        numbered: whether tensors are called `x:0`, as they are in TensorFlow itself.
+        old: whether a placeholder of no axes means that its shape is not known.
+    """
+
+    nodes: Sequence[Node]
+    constants: Mapping[str, np.ndarray] = field(default_factory=dict)
+    functions: Mapping[str, Function] = field(default_factory=dict)
+    variables: Mapping[str, Variable] = field(default_factory=dict)
+    results: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
+    numbered: bool = False
+    old: bool = False
+
+
+class Moves(Exception):
+    """Something that has to be written into the graph follows from the size of a free axis."""
+
+
+class Net:
+    """The ONNX graph, with what the operators often need.
+
+    Args:
+        graph: an empty one.
+        source: what the file says.
+        options: what the caller says.
+        vary: of `batch` and `sizes`, what has other sizes than the example's.
+        before: what was asked of the values in a build with the other sizes: what differs follows from a free axis.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        source: Source,
+        options: Options,
+        vary: Collection[str] = (),
+        before: dict[Any, Any] | None = None,
+    ) -> None:
+        self.graph = graph
+        self.top = graph
+        self.source = source
+        self.options = options
+        self.vary = vary
+        self.free = False
+        self.depth = 0
+        self.node: Node | None = None
+        self.scope: Scope | None = None  # that of the node at hand
+        self.asked: dict[Any, Any] = {}
+        self._before = before
+        self._count: Counter[str] = Counter()
+
+    def op(self, op: str, *inputs: str, **attributes: Any) -> str:
+        value: str = self.graph.add(op, *inputs, **attributes)
+        return value
+
+    def ints(self, values: Sequence[int]) -> str:
+        return self.graph.constant(np.array(list(values), np.int64), "ints")
+
+    def number(self, value: float) -> str:
+        return self.graph.constant(np.array(value, np.float32), "number")
+
+    def fixed(self, value: str) -> np.ndarray | None:
+        """The array of a value that is the same whatever the sizes of the free axes; else None."""
+        found = self.graph.known(value)
+        return None if found is None or self._moves(found) else found
+
+    def size(self, value: str, axis: int) -> int | None:
+        """The size of an axis, if it is the same whatever the sizes of the free axes."""
+        shape = self.graph.find_shape(value)
+        return None if shape is None or self._moves(np.array(shape[axis])) else shape[axis]
+
+    def _moves(self, found: np.ndarray) -> bool:
+        where = self.node.whole if self.node else ""
+        self._count[where] += 1
+        key = (where, self._count[where])
+        self.asked[key] = found if found.size <= 4096 else found.shape
+        if self._before is None or key not in self._before:
+            return False
+        return not np.array_equal(self._before[key], self.asked[key])
+
+    def known(self, node: Node, value: str, what: str) -> np.ndarray:
+        """The array of a value that has to be written into the graph."""
+        found = self.graph.known(value)
+        if found is None:
+            raise node.fault(f"its {what} are not constants; this is not converted")
+        self.steady(found)
+        return found
+
+    def steady(self, found: np.ndarray) -> None:
+        """Something that has to be written into the graph was worked out from shapes.
+
+        Raises:
+            Moves: it follows from the size of a free axis.
+        """
+        if self._moves(found):
+            raise Moves
+
+    def list(self, node: Node, value: str, what: str) -> list[int]:
+        return [int(v) for v in self.known(node, value, what).reshape(-1)]
+
+    def first(self, value: str) -> str:
+        rank = self.graph.rank(value)
+        return self.op("Transpose", value, perm=[0, rank - 1, *range(1, rank - 1)])
+
+    def last(self, value: str) -> str:
+        rank = self.graph.rank(value)
+        return self.op("Transpose", value, perm=[0, *range(2, rank), 1])
+
+    def shape1(self, value: str) -> str:
+        """A number, or a list of one, as a list."""
+        return value if self.graph.rank(value) == 1 else self.op("Reshape", value, self.ints([-1]))
+
+    def read(self, node: Node, variable: Variable) -> str:
+        """The value of a variable, stored once in the outermost graph."""
+        if variable.value is None:
+            variable.value = self.top.constant(plain(node, variable.load()), variable.name)
+        return variable.value
+
+    def call(self, node: Node, name: str, arguments: Sequence[Value]) -> Values:
+        """What a function gives, worked out in the graph at hand.
+
+        Raises:
+            InputError: there is no such function, or it calls itself.
+        """
+        function = self.source.functions.get(name)
+        if function is None:
+            raise node.fault(f"calls the function '{name[:80]}', which the file does not hold")
+        if len(arguments) != len(function.arguments):
+            raise node.fault(f"gives {len(arguments)} arguments to a function of {len(function.arguments)}")
+        if self.depth >= NESTING:
+            raise node.fault(f"functions call each other more than {NESTING} deep")
+        self.depth += 1
+        scope = Scope(self, function.nodes, f"{node.whole}/", dict(zip(function.arguments, arguments)))
+        found = scope.values(function.results)
+        self.depth -= 1
+        return found
+
+
+class Scope:
+    """The nodes of one graph or function, converted when they are asked for.
+
+    Args:
+        path: where it is called, for names.
+        bound: values of its arguments.
+    """
+
+    def __init__(self, net: Net, nodes: Sequence[Node], path: str = "", bound: Mapping[str, Value] | None = None):
+        self.net = net
+        self.path = path
+        self.nodes = {node.name: node for node in nodes}
+        if len(self.nodes) < len(nodes):
+            raise InputError("two nodes of the graph have the same name")
+        self.done: dict[str, list[Value]] = {name: [value] for name, value in (bound or {}).items()}
+
+    def place(self, reference: str) -> tuple[str, int]:
+        """Node and number of the output that a reference means: `x`, `x:1`, or `x:output:1` in functions."""
+        parts = reference.removeprefix("^").split(":")
+        if len(parts) == 1:
+            return parts[0], 0
+        if len(parts) == 2 and parts[1].isdigit():
+            return parts[0], int(parts[1])
+        node = self.nodes.get(parts[0])
+        if len(parts) != 3 or not parts[2].isdigit() or node is None:
+            if len(parts) == 2 and parts[0] in self.done:
+                return parts[0], 0
+            raise InputError(f"there is no node '{reference[:80]}' in the graph, but it is asked for")
+        names = list(self.net.source.results.get(node.op) or SEVERAL.get(node.op, ()))
+        at = names.index(parts[1]) if parts[1] in names else 0
+        return parts[0], at + int(parts[2])
+
+    def values(self, references: Sequence[str]) -> list[Value]:
+        """What some references mean.
+
+        Raises:
+            InputError: a node is unknown, missing, in a circle, or cannot be converted.
+        """
+        places = [self.place(r) for r in references]
+        left = [name for name, _ in places]
+        active: set[str] = set()
+        while left:
+            name = left[-1]
+            if name in self.done:
+                left.pop()
+                continue
+            if name not in self.nodes:
+                raise InputError(f"there is no node '{name[:80]}' in the graph, but it is asked for")
+            node = self.nodes[name]
+            given = [self.place(i) for i in node.inputs if not i.startswith("^")]
+            missing = [n for n, _ in given if n not in self.done]
+            if missing:
+                if name in active:
+                    raise node.fault("takes its own output: a loop; this is not converted")
+                active.add(name)
+                left.extend(missing)
+                continue
+            left.pop()
+            self.done[name] = self.convert(node, [self._get(node, *place) for place in given])
+        return [self._get(None, *place) for place in places]
+
+    def switch(self, reference: str) -> tuple[str, int] | None:
+        """The innermost `Switch` that a value comes from, and from which side of it."""
+        left, seen = [reference], set[str]()
+        while left:
+            name, side = self.place(left.pop(0))
+            node = self.nodes.get(name)
+            if node is None or name in seen:
+                continue
+            if node.op in ("Switch", "RefSwitch"):
+                return name, side
+            seen.add(name)
+            left += node.inputs
+        return None
+
+    def _get(self, node: Node | None, name: str, index: int) -> Value:
+        values = self.done[name]
+        if index < len(values):
+            return values[index]
+        text = f"'{name[:80]}' has no output number {index}"
+        raise node.fault(f"its input {text}") if node else InputError(f"the node {text}")
+
+    def convert(self, node: Node, inputs: list[Value]) -> list[Value]:
+        if any(isinstance(i, Dead) for i in inputs) and node.op != "Merge":
+            return [Dead()] * SIDES
+        node.path = self.path
+        if node.op in DANGEROUS:
+            raise node.fault("touches files or runs Python when the graph is run; refused")
+        if node.op not in OPS:
+            raise node.fault("this operator is not known")
+        if node.op not in LOOSE and (odd := next((i for i in inputs if not isinstance(i, str)), None)) is not None:
+            raise node.fault(f"works on {'texts' if isinstance(odd, Texts) else 'what is no array'}; not converted")
+        before = self.net.node, self.net.scope
+        self.net.node, self.net.scope = node, self
+        try:
+            result = OPS[node.op](self.net, node, inputs)
+        except InputError as error:
+            text = str(error)
+            raise error if "node '" in text else node.fault(text) from None
+        except (IndexError, ValueError, KeyError, TypeError) as error:
+            raise node.fault(f"is not described as it should be ({type(error).__name__}: {str(error)[:60]})") from None
+        finally:
+            self.net.node, self.net.scope = before
+        return list(result) if isinstance(result, (list, tuple)) else [result]
+
+
+def plain(node: Node, array: np.ndarray) -> np.ndarray:
+    """An array in the types that are used within the graph."""
+    if array.dtype.kind in "iu":
+        return array.astype(np.int64)
+    if array.dtype.kind == "f":
+        return array.astype(np.float32)
+    if array.dtype.kind != "b":
+        raise node.fault("does not hold numbers")
+    return array

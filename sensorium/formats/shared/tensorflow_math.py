@@ -1,0 +1,367 @@
+"""TensorFlow's rarer operators on numbers and along axes, as ONNX."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sensorium.formats.shared.tensorflow_graph import Net, Node, operator
+
+END = (1 << 62) - 1
+
+# Those that are one ONNX operator.
+ONE = {
+    "Sinh": "Sinh", "Cosh": "Cosh", "Asin": "Asin", "Acos": "Acos", "Asinh": "Asinh", "Acosh": "Acosh",
+    "Atanh": "Atanh", "Rint": "Round", "Inv": "Reciprocal", "IsInf": "IsInf", "Det": "Det", "MatrixDeterminant": "Det",
+    "HardSwish": "HardSwish",
+}  # fmt: skip
+BITS = {"BitwiseAnd": "BitwiseAnd", "BitwiseOr": "BitwiseOr", "BitwiseXor": "BitwiseXor"}
+
+
+@operator(*ONE)
+def _one(net: Net, node: Node, inputs: list[str]) -> str:
+    return net.op(ONE[node.op], inputs[0])
+
+
+@operator(*BITS)
+def _bits(net: Net, node: Node, inputs: list[str]) -> str:
+    return net.op(BITS[node.op], inputs[0], inputs[1])
+
+
+def _number(net: Net, like: str, value: float) -> str:
+    return net.graph.constant(np.array(value, net.graph.dtype(like)), "number")
+
+
+@operator("Log1p", "Expm1")
+def _near_one(net: Net, node: Node, inputs: list[str]) -> str:
+    """By series where the sum would lose the digits of a small number."""
+    x = inputs[0]
+    one, half, third = (_number(net, x, v) for v in (1.0, 0.5, 1 / 3))
+    small = net.op("Less", net.op("Abs", x), _number(net, x, 1e-3))
+    if node.op == "Log1p":
+        whole = net.op("Log", net.op("Add", x, one))
+        inner = net.op("Sub", half, net.op("Mul", x, third))
+        return net.op("Where", small, net.op("Sub", x, net.op("Mul", net.op("Mul", x, x), inner)), whole)
+    whole = net.op("Sub", net.op("Exp", x), one)
+    inner = net.op("Add", half, net.op("Mul", x, _number(net, x, 1 / 6)))
+    return net.op("Where", small, net.op("Add", x, net.op("Mul", net.op("Mul", x, x), inner)), whole)
+
+
+@operator("Erfc")
+def _erfc(net: Net, node: Node, inputs: list[str]) -> str:
+    return net.op("Sub", _number(net, inputs[0], 1.0), net.op("Erf", inputs[0]))
+
+
+@operator("Atan2")
+def _atan2(net: Net, node: Node, inputs: list[str]) -> str:
+    y, x = inputs
+    zero, pi = _number(net, x, 0.0), _number(net, x, np.pi)
+    upright = net.op("Equal", x, zero)
+    ratio = net.op("Div", y, net.op("Where", upright, _number(net, x, 1.0), x))
+    turn = net.op("Where", net.op("Less", y, zero), net.op("Neg", pi), pi)
+    angle = net.op("Atan", ratio)
+    angle = net.op("Where", net.op("Less", x, zero), net.op("Add", angle, turn), angle)
+    return net.op("Where", upright, net.op("Mul", net.op("Sign", y), _number(net, x, np.pi / 2)), angle)
+
+
+@operator("IsFinite")
+def _finite(net: Net, node: Node, inputs: list[str]) -> str:
+    return net.op("Not", net.op("Or", net.op("IsNaN", inputs[0]), net.op("IsInf", inputs[0])))
+
+
+@operator("DivNoNan", "MulNoNan", "Xdivy", "Xlogy", "Xlog1py")
+def _careful(net: Net, node: Node, inputs: list[str]) -> str:
+    """Zero where the second (division, product) or the first (the others) is zero."""
+    a, b = inputs
+    guard = a if node.op.startswith("X") else b
+    none = net.op("Equal", guard, _number(net, guard, 0.0))
+    if node.op == "MulNoNan":
+        result = net.op("Mul", a, b)
+    elif node.op in ("DivNoNan", "Xdivy"):
+        result = net.op("Div", a, b)
+    else:
+        inner = b if node.op == "Xlogy" else net.op("Add", b, _number(net, b, 1.0))
+        result = net.op("Mul", a, net.op("Log", inner))
+    return net.op("Where", none, _number(net, a, 0.0), result)
+
+
+@operator("TruncateDiv", "TruncateMod")
+def _truncate(net: Net, node: Node, inputs: list[str]) -> str:
+    if node.op == "TruncateMod":
+        return net.op("Mod", inputs[0], inputs[1], fmod=1)
+    return net.op("Div", inputs[0], inputs[1])
+
+
+@operator("ApproximateEqual")
+def _near(net: Net, node: Node, inputs: list[str]) -> str:
+    apart = net.op("Abs", net.op("Sub", inputs[0], inputs[1]))
+    return net.op("Less", apart, _number(net, apart, float(node.get("tolerance", 1e-5))))
+
+
+@operator("L2Loss")
+def _l2(net: Net, node: Node, inputs: list[str]) -> str:
+    return net.op("Mul", net.op("ReduceSumSquare", inputs[0], keepdims=0), net.number(0.5))
+
+
+@operator("EuclideanNorm")
+def _norm(net: Net, node: Node, inputs: list[str]) -> str:
+    axes = net.list(node, inputs[1], "axes")
+    return net.op("ReduceL2", inputs[0], net.ints(axes), keepdims=int(bool(node.get("keep_dims"))))
+
+
+@operator("Cumsum", "Cumprod")
+def _cumulative(net: Net, node: Node, inputs: list[str]) -> str:
+    x, axis = inputs[0], net.list(node, inputs[1], "axis")[0]
+    exclusive, reverse = int(bool(node.get("exclusive"))), int(bool(node.get("reverse")))
+    place = net.graph.constant(np.array(axis, np.int64), "axis")
+    if node.op == "Cumsum":
+        return net.op("CumSum", x, place, exclusive=exclusive, reverse=reverse)
+    # A product of each with all before it: through a triangle of ones where it does not take part.
+    size = net.size(x, axis)
+    if size is None or size > 512:
+        raise node.fault("a running product over an axis of this size is not converted")
+    rank = net.graph.rank(x)
+    axis %= rank
+    keep = np.tril(np.ones((size, size), np.bool_), -1 if exclusive else 0)
+    keep = keep.T if reverse else keep
+    turned = keep.reshape((size, size) + (1,) * (rank - 1 - axis))
+    spread = net.op("Unsqueeze", x, net.ints([axis]))
+    spread = net.op("Where", net.graph.constant(turned, "taken"), spread, _number(net, x, 1.0))
+    return net.op("ReduceProd", spread, net.ints([axis + 1]), keepdims=0)
+
+
+# Order along axes
+
+
+@operator("ReverseV2")
+def _reverse(net: Net, node: Node, inputs: list[str]) -> str:
+    axes = net.list(node, inputs[1], "axes")
+    if not axes:
+        return inputs[0]
+    count = len(axes)
+    return net.op("Slice", inputs[0], net.ints([-1] * count), net.ints([-END] * count), net.ints(axes),
+                  net.ints([-1] * count))  # fmt: skip
+
+
+@operator("ReverseSequence")
+def _reverse_sequence(net: Net, node: Node, inputs: list[str]) -> str:
+    time, batch = int(node.get("seq_dim", 0)), int(node.get("batch_dim", 0))
+    rank = net.graph.rank(inputs[0])
+    if {time % rank, batch % rank} != {0, 1}:
+        raise node.fault("axes other than the first two are not converted")
+    return net.op("ReverseSequence", inputs[0], inputs[1], time_axis=time % rank, batch_axis=batch % rank)
+
+
+@operator("Roll")
+def _roll(net: Net, node: Node, inputs: list[str]) -> str:
+    x = inputs[0]
+    for shift, axis in zip(net.list(node, inputs[1], "shifts"), net.list(node, inputs[2], "axes")):
+        size = net.size(x, axis)
+        shift = shift % size if size else shift
+        if shift:
+            where = [net.ints([-shift]), net.ints([END]), net.ints([axis])]
+            rest = [net.ints([0]), net.ints([-shift]), net.ints([axis])]
+            x = net.op("Concat", net.op("Slice", x, *where), net.op("Slice", x, *rest), axis=axis)
+    return x
+
+
+@operator("InvertPermutation")
+def _invert(net: Net, node: Node, inputs: list[str]) -> str:
+    order = net.known(node, inputs[0], "places")
+    return net.graph.constant(np.argsort(order).astype(np.int64), "order")
+
+
+@operator("Where")
+def _where(net: Net, node: Node, inputs: list[str]) -> str:
+    return net.op("Transpose", net.op("NonZero", inputs[0]), perm=[1, 0])
+
+
+@operator("Unique")
+def _unique(net: Net, node: Node, inputs: list[str]) -> list[str]:
+    found = net.graph.add("Unique", inputs[0], outputs=3, axis=0, sorted=0)
+    return [found[0], found[2]]
+
+
+@operator("TopK")
+def _top(net: Net, node: Node, inputs: list[str]) -> list[str]:
+    found: tuple[str, ...] = net.graph.add("TopK", inputs[0], net.ints([int(node.get("k", 1))]), outputs=2, axis=-1)
+    return list(found)
+
+
+@operator("InTopKV2", "InTopK")
+def _in_top(net: Net, node: Node, inputs: list[str]) -> str:
+    scores, targets = inputs[:2]
+    own = net.op("GatherElements", scores, net.op("Unsqueeze", targets, net.ints([1])), axis=1)
+    better = net.op("Cast", net.op("Greater", scores, own), to=7)
+    count = inputs[2] if len(inputs) > 2 else net.graph.constant(np.array(int(node.get("k", 1)), np.int64), "k")
+    return net.op("Less", net.op("ReduceSum", better, net.ints([1]), keepdims=0), count)
+
+
+@operator("Bucketize")
+def _bucketize(net: Net, node: Node, inputs: list[str]) -> str:
+    edges = net.graph.constant(np.array(node.get("boundaries") or [], np.float32), "edges")
+    x = net.op("Cast", inputs[0], to=1) if net.graph.dtype(inputs[0]).kind in "iu" else inputs[0]
+    x = net.op("Unsqueeze", x, net.ints([-1]))
+    return net.op("ReduceSum", net.op("Cast", net.op("GreaterOrEqual", x, edges), to=7), net.ints([-1]), keepdims=0)
+
+
+@operator("DenseBincount", "Bincount")
+def _bincount(net: Net, node: Node, inputs: list[str]) -> str:
+    """Counts of whole numbers, over the last axis; those outside are not counted."""
+    size = net.list(node, inputs[1], "size")[0]
+    weights = net.graph.find_shape(inputs[2]) if len(inputs) > 2 else (0,)
+    if node.op == "Bincount" or weights is None or 0 not in weights:
+        raise node.fault("weights are not converted")
+    each = net.op("Equal", net.op("Unsqueeze", inputs[0], net.ints([-1])),
+                  net.graph.constant(np.arange(size, dtype=np.int64), "numbers"))  # fmt: skip
+    op = "ReduceMax" if node.get("binary_output") else "ReduceSum"
+    found = net.op(op, net.op("Cast", each, to=7), net.ints([-2]), keepdims=0)
+    kind = str(node.get("T", "DT_INT32"))
+    return net.op("Cast", found, to=1) if kind in ("DT_FLOAT", "DT_DOUBLE") else found
+
+
+# Matrices
+
+
+@operator("MatrixBandPart")
+def _band(net: Net, node: Node, inputs: list[str]) -> str:
+    x, (lower, upper) = inputs[0], (net.list(node, i, "band")[0] for i in inputs[1:3])
+    cast = net.graph.dtype(x) == np.bool_
+    x = net.op("Cast", x, to=7) if cast else x
+    if upper >= 0:
+        x = net.op("Trilu", x, net.graph.constant(np.array(upper, np.int64), "band"), upper=0)
+    if lower >= 0:
+        x = net.op("Trilu", x, net.graph.constant(np.array(-lower, np.int64), "band"), upper=1)
+    return net.op("Cast", x, to=9) if cast else x
+
+
+def _eye(net: Net, size: str) -> str:
+    """(N, N) bool, of N as a list of one."""
+    zero, one = (net.graph.constant(np.array(v, np.int64), "n") for v in (0, 1))
+    numbers = net.op("Range", zero, net.op("Squeeze", size, net.ints([0])), one)
+    return net.op("Equal", net.op("Unsqueeze", numbers, net.ints([1])), numbers)
+
+
+@operator("Diag", "MatrixDiag", "MatrixDiagV2", "MatrixDiagV3")
+def _diag(net: Net, node: Node, inputs: list[str]) -> str:
+    if len(inputs) > 1:
+        sizes = [net.list(node, i, "sizes") for i in inputs[1:4]]
+        if sizes != [[0], [-1], [-1]]:
+            raise node.fault("other diagonals than the main one are not converted")
+    elif node.op == "Diag" and net.graph.rank(inputs[0]) != 1:
+        raise node.fault("the diagonal of more than two axes is not converted")
+    x = inputs[0]
+    eye = _eye(net, net.op("Shape", x, start=-1))
+    return net.op("Where", eye, net.op("Unsqueeze", x, net.ints([-1])), _number(net, x, 0))
+
+
+@operator("DiagPart", "MatrixDiagPart", "MatrixDiagPartV2", "MatrixDiagPartV3")
+def _diag_part(net: Net, node: Node, inputs: list[str]) -> str:
+    x = inputs[0]
+    if len(inputs) > 1 and net.list(node, inputs[1], "diagonals") != [0]:
+        raise node.fault("other diagonals than the main one are not converted")
+    rows, columns = net.size(x, -2), net.size(x, -1)
+    if rows is None or rows != columns or (node.op == "DiagPart" and net.graph.rank(x) != 2):
+        raise node.fault("the diagonal of a matrix that is not square is not converted")
+    eye = _eye(net, net.op("Shape", x, start=-1))
+    return net.op("ReduceSum", net.op("Where", eye, x, _number(net, x, 0)), net.ints([-2]), keepdims=0)
+
+
+@operator("MatrixSetDiag", "MatrixSetDiagV2", "MatrixSetDiagV3")
+def _set_diag(net: Net, node: Node, inputs: list[str]) -> str:
+    x, diagonal = inputs[:2]
+    if len(inputs) > 2 and net.list(node, inputs[2], "diagonals") != [0]:
+        raise node.fault("other diagonals than the main one are not converted")
+    rows, columns = net.size(x, -2), net.size(x, -1)
+    if rows is None or rows != columns:
+        raise node.fault("the diagonal of a matrix that is not square is not converted")
+    return net.op("Where", _eye(net, net.op("Shape", x, start=-1)), net.op("Unsqueeze", diagonal, net.ints([-1])), x)
+
+
+@operator("LinSpace")
+def _linspace(net: Net, node: Node, inputs: list[str]) -> str:
+    count = net.list(node, inputs[2], "number of places")[0]
+    steps = net.graph.constant(np.arange(count, dtype=np.float32) / max(count - 1, 1), "steps")
+    return net.op("Add", inputs[0], net.op("Mul", net.op("Sub", inputs[1], inputs[0]), steps))
+
+
+# Places
+
+
+@operator("ScatterNd")
+def _scatter(net: Net, node: Node, inputs: list[str]) -> str:
+    places, updates, shape = inputs
+    kind = net.graph.dtype(updates)
+    empty = net.op("ConstantOfShape", shape, value=np.zeros(1, kind))
+    return net.op("ScatterND", empty, places, updates, reduction=None if kind == np.bool_ else "add")
+
+
+SCATTER = {"TensorScatterUpdate": None, "TensorScatterAdd": "add", "TensorScatterMax": "max", "TensorScatterMin": "min"}
+
+
+@operator(*SCATTER)
+def _scatter_to(net: Net, node: Node, inputs: list[str]) -> str:
+    return net.op("ScatterND", *inputs, reduction=SCATTER[node.op])
+
+
+@operator("TensorScatterSub")
+def _scatter_less(net: Net, node: Node, inputs: list[str]) -> str:
+    return net.op("ScatterND", inputs[0], inputs[1], net.op("Neg", inputs[2]), reduction="add")
+
+
+@operator("UnsortedSegmentSum", "UnsortedSegmentMax", "UnsortedSegmentMin")
+def _segments(net: Net, node: Node, inputs: list[str]) -> str:
+    x, places, count = inputs
+    if net.graph.rank(places) != 1 or not node.op.endswith("Sum"):
+        raise node.fault("this kind of segments is not converted")
+    shape = net.op("Concat", net.shape1(count), net.op("Shape", x, start=1), axis=0)
+    empty = net.op("ConstantOfShape", shape, value=np.zeros(1, net.graph.dtype(x)))
+    return net.op("ScatterND", empty, net.op("Unsqueeze", places, net.ints([1])), x, reduction="add")
+
+
+@operator("ParallelDynamicStitch", "DynamicStitch")
+def _stitch(net: Net, node: Node, inputs: list[str]) -> str:
+    """Rows put at their places: of constants, or of shapes that are put together."""
+    half = len(inputs) // 2
+    places = [net.known(node, i, "places") for i in inputs[:half]]
+    order = np.concatenate([p.reshape(-1) for p in places])
+    if sorted(order.tolist()) != list(range(len(order))):
+        raise node.fault("places that are not each named once are not converted")
+    rows = []
+    for place, value in zip(places, inputs[half:]):
+        tail = net.op("Shape", value, start=place.ndim)
+        rows.append(net.op("Reshape", value, net.op("Concat", net.ints([place.size]), tail, axis=0)))
+    return net.op("Gather", net.op("Concat", *rows, axis=0), net.ints(np.argsort(order).tolist()), axis=0)
+
+
+@operator("BroadcastArgs")
+def _broadcast(net: Net, node: Node, inputs: list[str]) -> str:
+    sizes = [net.graph.find_shape(i) for i in inputs]
+    if None in sizes:
+        raise node.fault("shapes of a number of axes that is not known are not converted")
+    length = max(s[0] for s in sizes if s)
+    padded = [
+        net.op("Concat", net.ints([1] * (length - s[0])), i, axis=0) if s[0] < length else i
+        for i, s in zip(inputs, sizes)
+        if s
+    ]
+    return net.op("Max", *padded)
+
+
+# Chance: what an inference graph draws, if not for dropout, is no answer.
+
+
+@operator("RandomUniform", "StatelessRandomUniformV2")
+def _uniform(net: Net, node: Node, inputs: list[str]) -> str:
+    """For dropout: a number of nearly one keeps everything, as it is when nothing is to be dropped."""
+    if "dropout" not in node.whole.lower():
+        raise node.fault("draws random numbers; a network that does is not converted")
+    text = "dropout keeps everything: its random numbers are left out"
+    if text not in net.top.notes:
+        net.top.notes.append(text)
+    return net.op("ConstantOfShape", inputs[0], value=np.array([1 - 2.0**-10], np.float32))
+
+
+@operator("RandomStandardNormal", "TruncatedNormal", "Multinomial", "RandomUniformInt", "StatelessRandomNormalV2",
+          "StatelessRandomGetKeyCounter", "RandomShuffle", "StatelessMultinomial")  # fmt: skip
+def _random(net: Net, node: Node, inputs: list[str]) -> str:
+    raise node.fault("draws random numbers; a network that does is not converted")

@@ -1,0 +1,274 @@
+"""TensorFlow's rarer operators on pictures and boxes, as ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from sensorium.formats.shared.tensorflow_graph import Net, Node, operator
+from sensorium.formats.shared.tensorflow_ops import first_axis, pads, spatial
+
+END = (1 << 62) - 1
+TABLE = 1024  # steps of TensorFlow's table of cubic weights
+
+
+def cubic(size: int, wanted: int, corners: bool, half: bool) -> np.ndarray:
+    """The weights (wanted, size) of ResizeBicubic. Source: core/util/image_resizer_state.h, resize_bicubic_op.cc."""
+    scale = np.float32((size - 1) / (wanted - 1) if corners and wanted > 1 else size / wanted)
+    a = -0.5 if half else -0.75
+    result = np.zeros((wanted, size))
+    for i in range(wanted):
+        place = (np.float32(i) + np.float32(0.5)) * scale - np.float32(0.5) if half else np.float32(i) * scale
+        low = int(np.floor(place))
+        step = round(float(place - low) * TABLE) / TABLE
+        weights = []
+        for x in (1 + step, step, 1 - step, 2 - step):
+            near = ((a + 2) * x - (a + 3)) * x * x + 1
+            weights.append(near if x <= 1 else ((a * x - 5 * a) * x + 8 * a) * x - 4 * a)
+        inside = [not half or 0 <= low + k - 1 < size for k in range(4)]
+        total = sum(w for w, ok in zip(weights, inside) if ok) if half else 1.0
+        for k, (w, ok) in enumerate(zip(weights, inside)):
+            if ok:
+                result[i, min(max(low + k - 1, 0), size - 1)] += w / total
+    return result
+
+
+def area(size: int, wanted: int, corners: bool, half: bool) -> np.ndarray:
+    """The weights (wanted, size) of ResizeArea: shares of what each pixel covers."""
+    scale = (size - 1) / (wanted - 1) if corners and wanted > 1 else size / wanted
+    edges = np.arange(wanted)[:, None] * scale
+    pixels = np.arange(size)[None]
+    covered = np.minimum(pixels + 1, edges + scale) - np.maximum(pixels, edges)
+    return np.asarray(np.maximum(covered, 0) / scale)
+
+
+@operator("ResizeBicubic", "ResizeArea")
+def _resize(net: Net, node: Node, inputs: list[str]) -> str:
+    weigh: Callable[[int, int, bool, bool], np.ndarray] = cubic if node.op == "ResizeBicubic" else area
+    how = bool(node.get("align_corners")), bool(node.get("half_pixel_centers"))
+    x = net.op("Cast", inputs[0], to=1) if net.graph.dtype(inputs[0]).kind in "iu" else inputs[0]
+    sizes = net.list(node, inputs[1], "sizes")
+    for axis, wanted in ((1, sizes[0]), (2, sizes[1])):
+        given = net.size(x, axis)
+        if given is None or not 0 < wanted < 1 << 14:
+            raise node.fault("pictures of any size are not converted; give one with --image-size or --shape")
+        matrix = weigh(given, wanted, *how).astype(np.float32)
+        last = net.op("Transpose", x, perm=[0, 3, 1, 2] if axis == 2 else [0, 3, 2, 1])
+        last = net.op("MatMul", last, net.graph.constant(matrix.T, "weights"))
+        x = net.op("Transpose", last, perm=[0, 2, 3, 1] if axis == 2 else [0, 3, 2, 1])
+    return x
+
+
+@operator("ExtractImagePatches")
+def _patches(net: Net, node: Node, inputs: list[str]) -> str:
+    x = net.first(inputs[0])
+    size, strides, rates = (spatial(node, k, False, 2) for k in ("ksizes", "strides", "rates"))
+    channels = net.graph.shape(x)[1]
+    count = size[0] * size[1] * channels
+    if count * count > 1 << 24:
+        raise node.fault("patches of this size are not converted")
+    kernel = np.eye(count, dtype=np.float32).reshape(count, *size, channels).transpose(0, 3, 1, 2)
+    reach = [(k - 1) * r + 1 for k, r in zip(size, rates)]
+    y = net.op("Conv", x, net.graph.constant(kernel, "patches"), kernel_shape=size, strides=strides, dilations=rates,
+               **pads(net, node, x, False, reach, strides))  # fmt: skip
+    return net.last(y)
+
+
+@operator("MaxPoolWithArgmax")
+def _max_pool(net: Net, node: Node, inputs: list[str]) -> str:
+    x = net.first(inputs[0])
+    size, strides = spatial(node, "ksize", False, 2), spatial(node, "strides", False, 2)
+    return net.last(
+        net.op("MaxPool", x, kernel_shape=size, strides=strides, **pads(net, node, x, False, size, strides))
+    )
+
+
+@operator("LRN")
+def _lrn(net: Net, node: Node, inputs: list[str]) -> str:
+    radius = int(node.get("depth_radius", 5))
+    size = 2 * radius + 1
+    y = net.op("LRN", net.first(inputs[0]), size=size, alpha=float(node.get("alpha", 1.0)) * size,
+               beta=float(node.get("beta", 0.5)), bias=float(node.get("bias", 1.0)))  # fmt: skip
+    return net.last(y)
+
+
+@operator("Conv3DBackpropInputV2")
+def _backprop(net: Net, node: Node, inputs: list[str]) -> str:
+    if first_axis(node):
+        raise node.fault("channels first are not converted")
+    x = net.first(inputs[2])
+    strides, dilations = spatial(node, "strides", False, 3), spatial(node, "dilations", False, 3)
+    sizes = net.graph.known(inputs[0])
+    if sizes is None or sizes.size != 5:
+        raise node.fault("its output sizes are not constants; this is not converted")
+    kernel = list(net.graph.shape(inputs[1])[:3])
+    cut = np.array([(n - 1) * s + (k - 1) * d + 1 - int(size) for n, s, k, d, size in
+                    zip(net.graph.shape(x)[2:], strides, kernel, dilations, sizes[1:4])])  # fmt: skip
+    net.steady(cut)
+    begin = [max(int(c), 0) // 2 if node.get("padding") == "SAME" else 0 for c in cut]
+    w = net.op("Transpose", inputs[1], perm=[4, 3, 0, 1, 2])
+    y = net.op("ConvTranspose", x, w, kernel_shape=kernel, strides=strides, dilations=dilations,
+               pads=begin + [max(int(c) - b, 0) for c, b in zip(cut, begin)],
+               output_padding=[max(b - int(c), 0) for c, b in zip(cut, begin)])  # fmt: skip
+    return net.last(y)
+
+
+@operator("FakeQuantWithMinMaxArgs", "FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel")
+def _fake_quant(net: Net, node: Node, inputs: list[str]) -> str:
+    """Rounded to the steps that it will have when quantised. Source: core/kernels/fake_quant_ops_functor.h."""
+    if node.op == "FakeQuantWithMinMaxArgs":
+        low, high = np.array(node.get("min", -6.0), np.float32), np.array(node.get("max", 6.0), np.float32)
+    else:
+        low, high = (net.known(node, i, "limits").astype(np.float32) for i in inputs[1:3])
+    first = 1 if node.get("narrow_range") else 0
+    last = (1 << int(node.get("num_bits", 8))) - 1
+    scale = ((high - low) / np.float32(last - first)).astype(np.float32)
+    scale = np.where(scale > 0, scale, np.float32(1)).astype(np.float32)
+    zero = np.clip(np.floor(first - low / scale + np.float32(0.5)), first, last).astype(np.float32)
+    low, high = (first - zero) * scale, (last - zero) * scale
+    c = {k: net.graph.constant(v.astype(np.float32), k) for k, v in {"low": low, "high": high, "scale": scale}.items()}
+    x = net.op("Min", net.op("Max", inputs[0], c["low"]), c["high"])
+    steps = net.op("Div", net.op("Sub", x, c["low"]), c["scale"])
+    steps = net.op("Floor", net.op("Add", steps, net.number(0.5)))
+    return net.op("Add", net.op("Mul", steps, c["scale"]), c["low"])
+
+
+@operator("AdjustContrastv2")
+def _contrast(net: Net, node: Node, inputs: list[str]) -> str:
+    mean = net.op("ReduceMean", inputs[0], net.ints([-3, -2]), keepdims=1)
+    return net.op("Add", net.op("Mul", net.op("Sub", inputs[0], mean), inputs[1]), mean)
+
+
+# Parts of pictures
+
+
+@operator("CropAndResize")
+def _crop(net: Net, node: Node, inputs: list[str]) -> str:
+    """Points of a grid in each box, between four pixels; what lies outside has a value of its own."""
+    image, boxes, which, sizes = inputs
+    wanted = net.list(node, sizes, "sizes")
+    nearest = node.get("method", "bilinear") == "nearest"
+    limit = net.op("Cast", net.op("Sub", net.op("Shape", image, start=1, end=3), net.ints([1, 1])), to=1)
+    places, inside = [], []
+    for axis, count in enumerate(wanted):
+        edge = net.op("Slice", limit, net.ints([axis]), net.ints([axis + 1]))
+        begin, end = (net.op("Slice", boxes, net.ints([k]), net.ints([k + 1]), net.ints([1])) for k in (axis, axis + 2))
+        if count > 1:
+            step = net.op("Div", net.op("Mul", net.op("Sub", end, begin), edge), net.number(count - 1.0))
+            steps = net.graph.constant(np.arange(count, dtype=np.float32)[None], "steps")
+            at = net.op("Add", net.op("Mul", begin, edge), net.op("Mul", step, steps))
+        else:
+            at = net.op("Mul", net.op("Mul", net.op("Add", begin, end), net.number(0.5)), edge)
+        inside.append(net.op("And", net.op("GreaterOrEqual", at, net.number(0.0)), net.op("LessOrEqual", at, edge)))
+        places.append(net.op("Min", net.op("Max", at, net.number(0.0)), edge))
+    shape = net.op("Concat", net.op("Shape", boxes, start=0, end=1), net.ints(wanted), axis=0)
+    rows = net.op("Unsqueeze", net.op("Expand", net.op("Unsqueeze", which, net.ints([1, 2])), shape), net.ints([3]))
+
+    def pick(ups: str, sides: str) -> str:
+        y = net.op("Expand", net.op("Unsqueeze", net.op("Cast", ups, to=7), net.ints([2])), shape)
+        x = net.op("Expand", net.op("Unsqueeze", net.op("Cast", sides, to=7), net.ints([1])), shape)
+        parts = [net.op("Unsqueeze", p, net.ints([3])) for p in (y, x)]
+        index = net.op("Concat", rows, *parts, axis=3)
+        return net.op("GatherND", image, index)
+
+    if nearest:
+        half = net.number(0.5)
+        y = pick(*(net.op("Floor", net.op("Add", p, half)) for p in places))
+    else:
+        low = [net.op("Floor", p) for p in places]
+        high = [net.op("Ceil", p) for p in places]
+        down = net.op("Unsqueeze", net.op("Sub", places[0], low[0]), net.ints([2, 3]))
+        along = net.op("Unsqueeze", net.op("Sub", places[1], low[1]), net.ints([1, 3]))
+
+        def between(a: str, b: str, share: str) -> str:
+            return net.op("Add", a, net.op("Mul", net.op("Sub", b, a), share))
+
+        top = between(pick(low[0], low[1]), pick(low[0], high[1]), along)
+        y = between(top, between(pick(high[0], low[1]), pick(high[0], high[1]), along), down)
+    both = net.op("And", net.op("Unsqueeze", inside[0], net.ints([2])), net.op("Unsqueeze", inside[1], net.ints([1])))
+    outside = net.number(float(node.get("extrapolation_value", 0.0)))
+    return net.op("Where", net.op("Unsqueeze", both, net.ints([3])), y, outside)
+
+
+# Non-maximum suppression
+
+
+def _suppress(net: Net, node: Node, inputs: list[str]) -> str:
+    """Numbers (K,) of the boxes that stay, the best first."""
+    boxes, scores = net.op("Unsqueeze", inputs[0], net.ints([0])), net.op("Unsqueeze", inputs[1], net.ints([0, 1]))
+    if node.op == "NonMaxSuppression":
+        overlap = net.graph.constant(np.array([float(node.get("iou_threshold", 0.5))], np.float32), "overlap")
+        more = [net.op("Reshape", inputs[2], net.ints([1])), overlap]
+    else:
+        more = [net.op("Reshape", i, net.ints([1])) for i in inputs[2:5]]
+    found = net.op("NonMaxSuppression", boxes, scores, *more)
+    return net.op("Squeeze", net.op("Slice", found, net.ints([2]), net.ints([3]), net.ints([1])), net.ints([1]))
+
+
+@operator("NonMaxSuppression", "NonMaxSuppressionV2", "NonMaxSuppressionV3")
+def _suppression(net: Net, node: Node, inputs: list[str]) -> str:
+    return _suppress(net, node, inputs)
+
+
+@operator("NonMaxSuppressionV4", "NonMaxSuppressionV5")
+def _suppression_padded(net: Net, node: Node, inputs: list[str]) -> list[str]:
+    if node.op == "NonMaxSuppressionV5" and float(net.known(node, inputs[5], "sigma")[()]) != 0:
+        raise node.fault("soft suppression is not converted")
+    found = _suppress(net, node, inputs)
+    scores = net.op("Gather", inputs[1], found, axis=0)
+    count = net.op("Shape", found)
+    if node.get("pad_to_max_output_size"):
+        zero = net.ints([0])
+        missing = net.op("Concat", zero, net.op("Sub", net.shape1(inputs[2]), count), axis=0)
+        found, scores = net.op("Pad", found, missing), net.op("Pad", scores, missing)
+    valid = net.op("Squeeze", count, net.ints([0]))
+    return [found, valid] if node.op == "NonMaxSuppressionV4" else [found, scores, valid]
+
+
+@operator("CombinedNonMaxSuppression")
+def _combined(net: Net, node: Node, inputs: list[str]) -> list[str]:
+    """Each class of each picture by itself, then the best of all: boxes, scores, classes and how many there are.
+
+    Boxes (B, N, 1 or C, 4), scores (B, N, C).
+    """
+    boxes, scores = inputs[:2]
+    total = net.list(node, inputs[3], "largest number")[0]
+    per_class = net.list(node, inputs[2], "largest number of a class")[0]
+    if node.get("pad_per_class"):
+        total = min(total, per_class * net.graph.shape(scores)[2])
+    classes, own = net.size(scores, 2), net.size(boxes, 2)
+    if classes is None or own not in (1, classes):
+        raise node.fault("boxes that do not fit the classes")
+    scores = net.op("Transpose", scores, perm=[0, 2, 1])  # (B, C, N)
+    shape = net.op("Shape", scores)
+    if own == 1:
+        flat, asked = net.op("Squeeze", boxes, net.ints([2])), scores
+    else:
+        flat = net.op("Reshape", net.op("Transpose", boxes, perm=[0, 2, 1, 3]), net.op(
+            "Concat", net.ints([-1]), net.op("Shape", scores, start=2), net.ints([4]), axis=0))  # fmt: skip
+        asked = net.op("Reshape", scores, net.op("Concat", net.ints([-1, 1]), net.op("Shape", scores, start=2), axis=0))
+    more = [net.op("Reshape", i, net.ints([1])) for i in (inputs[2], inputs[4], inputs[5])]
+    found = net.op("NonMaxSuppression", flat, asked, *more)
+    nothing = net.op("ConstantOfShape", net.op("Shape", asked), value=np.array([-1], np.float32))
+    kept = net.op("ScatterND", nothing, found, net.op("GatherND", asked, found))
+    kept = net.op("Reshape", kept, net.op("Concat", net.op("Shape", scores, start=0, end=1), net.ints([-1]), axis=0))
+    kept = net.op("Pad", kept, net.ints([0, 0, 0, total]), net.number(-1.0))
+    values, places = net.graph.add("TopK", kept, net.ints([total]), outputs=2, axis=1)
+    live = net.op("GreaterOrEqual", values, net.number(0.0))
+    count = net.op("Slice", shape, net.ints([2]), net.ints([3]))
+    zero = net.ints([0])
+    places = net.op("Where", live, places, zero)
+    kind, box = net.op("Div", places, count), net.op("Mod", places, count)
+    if own == 1:
+        index = net.op("Unsqueeze", box, net.ints([2]))
+        picked = net.op("GatherND", flat, index, batch_dims=1)
+    else:
+        index = net.op("Concat", *[net.op("Unsqueeze", p, net.ints([2])) for p in (box, kind)], axis=2)
+        picked = net.op("GatherND", boxes, index, batch_dims=1)
+    if node.get("clip_boxes", True):
+        picked = net.op("Clip", picked, net.number(0.0), net.number(1.0))
+    picked = net.op("Where", net.op("Unsqueeze", live, net.ints([2])), picked, net.number(0.0))
+    values = net.op("Where", live, values, net.number(0.0))
+    kind = net.op("Cast", net.op("Where", live, kind, zero), to=1)
+    return [picked, values, kind, net.op("ReduceSum", net.op("Cast", live, to=7), net.ints([1]), keepdims=0)]

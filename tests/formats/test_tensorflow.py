@@ -1,0 +1,388 @@
+"""TensorFlow graphs, made byte by byte, against a few lines of numpy."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from sensorium import formats
+from sensorium.errors import InputError
+from sensorium.formats.shared.graph import Graph
+from sensorium.formats.shared.source import Options
+from sensorium.formats.tensorflow.checkpoint import Checkpoint, crc32c, masked, snappy
+from tests.formats.mutations import survive
+from tests.formats.wire import field, varint
+
+TYPES = {np.dtype(np.float32): 1, np.dtype(np.int32): 3, np.dtype(np.int64): 9, np.dtype(np.bool_): 10}
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(2, 3)).astype(np.float32)
+W = RANDOM.normal(size=(3, 4)).astype(np.float32)
+
+
+# Bytes
+
+
+def shape(sizes: Sequence[int] | None) -> bytes:
+    return field(3, 1) if sizes is None else b"".join(field(2, field(1, n)) for n in sizes)
+
+
+def tensor(array: Any) -> bytes:
+    array = np.asarray(array)
+    if array.dtype.kind in "US":
+        return field(1, 7) + field(2, shape(array.shape)) + b"".join(field(8, str(t)) for t in array.reshape(-1))
+    return field(1, TYPES[array.dtype]) + field(2, shape(array.shape)) + field(4, array.tobytes())
+
+
+class Kind(int):
+    """A type, as an attribute."""
+
+
+class Shape(list[int]):
+    """A shape, as an attribute."""
+
+
+class Fn(str):
+    """A function, as an attribute."""
+
+
+def attribute(value: Any) -> bytes:
+    if isinstance(value, Kind):
+        return field(6, int(value))
+    if isinstance(value, Shape):
+        return field(7, shape(value))
+    if isinstance(value, Fn):
+        return field(10, field(1, str(value)))
+    if isinstance(value, bool):
+        return field(5, int(value))
+    if isinstance(value, int):
+        return field(3, value)
+    if isinstance(value, float):
+        return field(4, value)
+    if isinstance(value, str):
+        return field(2, value)
+    if isinstance(value, list):
+        return field(1, b"".join(field(3, v) for v in value))
+    return field(8, tensor(value))
+
+
+def node(name: str, op: str, *inputs: str, **attributes: Any) -> bytes:
+    found = field(1, name) + field(2, op) + b"".join(field(3, i) for i in inputs)
+    for key, value in attributes.items():
+        found += field(5, field(1, key) + field(2, attribute(value)))
+    return found
+
+
+def const(name: str, value: Any) -> bytes:
+    array = np.asarray(value, None if np.asarray(value).dtype.kind != "f" else np.float32)
+    return node(name, "Const", value=array.astype(np.int32) if array.dtype == np.int64 else array)
+
+
+def x(*sizes: int, name: str = "x", dtype: int = 1) -> bytes:
+    return node(name, "Placeholder", dtype=Kind(dtype), shape=Shape(sizes))
+
+
+def graph(*nodes: bytes, functions: Sequence[bytes] = ()) -> bytes:
+    library = field(2, b"".join(field(1, f) for f in functions)) if functions else b""
+    return b"".join(field(1, n) for n in nodes) + library + field(4, field(1, 1000))
+
+
+def function(name: str, arguments: Sequence[str], results: dict[str, str], *nodes: bytes) -> bytes:
+    signature = field(1, name) + b"".join(field(2, field(1, a)) for a in arguments)
+    signature += b"".join(field(3, field(1, r)) for r in results)
+    ret = b"".join(field(4, field(1, k) + field(2, v)) for k, v in results.items())
+    return field(1, signature) + b"".join(field(3, n) for n in nodes) + ret
+
+
+def read(folder: Path, data: bytes, **options: Any) -> Graph:
+    (folder / "graph.pb").write_bytes(data)
+    return formats.read([folder / "graph.pb"], Options(**options))
+
+
+def run(network: Graph, *arrays: np.ndarray) -> list[np.ndarray]:
+    session = onnxruntime.InferenceSession(network.model().SerializeToString())
+    found: list[np.ndarray] = session.run(None, dict(zip([i.name for i in session.get_inputs()], arrays)))
+    return found
+
+
+# Graphs
+
+
+def test_a_frozen_graph(tmp_path: Path) -> None:
+    data = graph(x(-1, 3), const("w", W), node("y", "MatMul", "x", "w"), node("out", "Relu", "y"))
+    network = read(tmp_path, data)
+    assert list(network.outputs) == ["out:0"]
+    assert network.inputs[0].free == {0: "batch"}
+    np.testing.assert_allclose(run(network, X)[0], np.maximum(X @ W, 0), rtol=1e-6)
+    assert list(read(tmp_path, data, outputs=["y:0"]).outputs) == ["y:0"]
+
+
+def test_shapes_that_the_file_does_not_say(tmp_path: Path) -> None:
+    data = graph(node("x", "Placeholder", dtype=Kind(1)), const("w", W), node("y", "MatMul", "x", "w"))
+    with pytest.raises(InputError, match="--shape x:0="):
+        read(tmp_path, data)
+    network = read(tmp_path, data, shapes={"x:0": (1, 3)})
+    np.testing.assert_allclose(run(network, X)[0], X @ W, rtol=1e-6)
+
+
+def test_what_follows_from_a_free_size_stays_free(tmp_path: Path) -> None:
+    """A slice whose end is half of the length, which another example would have otherwise."""
+    data = graph(
+        x(-1, -1),
+        node("s", "Shape", "x"),
+        const("one", [1]),
+        const("two", [2]),
+        node("n", "StridedSlice", "s", "one", "two", "one"),
+        const("half", 2),
+        node("m", "FloorDiv", "n", "half"),
+        const("zero", [0, 0]),
+        const("all", [0]),
+        const("axis", 0),
+        node("end", "ConcatV2", "all", "m", "axis"),
+        const("steps", [1, 1]),
+        node("y", "StridedSlice", "x", "zero", "end", "steps", begin_mask=3, end_mask=1),
+    )
+    network = read(tmp_path, data)
+    for length in (6, 10):
+        given = RANDOM.normal(size=(3, length)).astype(np.float32)
+        np.testing.assert_array_equal(run(network, given)[0], given[:, : length // 2])
+
+
+def test_a_size_that_has_to_be_written_down_is_pinned(tmp_path: Path) -> None:
+    data = graph(
+        x(-1, -1, 4),
+        node("s", "Shape", "x"),
+        const("one", [1]),
+        const("two", [2]),
+        node("n", "StridedSlice", "s", "one", "two", "one"),
+        const("axis", 1),
+        node("y", "SplitV", "x", "n", "axis"),
+    )
+    network = read(tmp_path, data)
+    assert "one size" in network.notes[0]
+    assert network.free_axes(network.inputs[0]) == {0: "batch"}
+
+
+def test_functions_branches_and_loops(tmp_path: Path) -> None:
+    """h = tanh(h) three times, and then, depending on its sum, twice or less one; each turn is collected."""
+    body = function(
+        "body",
+        ["i", "h", "list"],
+        {"a": "next:z:0", "b": "t:y:0", "c": "set:output_handle:0"},
+        const("one", 1),
+        node("next", "AddV2", "i", "one:output:0"),
+        node("t", "Tanh", "h"),
+        node("set", "TensorListSetItem", "list", "i", "t:y:0"),
+    )
+    condition = function(
+        "cond", ["i", "h", "list"], {"r": "less:z:0"}, const("n", 3), node("less", "Less", "i", "n:output:0")
+    )
+    twice = function("twice", ["h"], {"r": "y:z:0"}, const("two", 2.0), node("y", "Mul", "h", "two:output:0"))
+    less = function("less", ["h"], {"r": "y:z:0"}, const("one", 1.0), node("y", "Sub", "h", "one:output:0"))
+    data = graph(
+        x(-1, 3),
+        const("zero", 0),
+        const("count", 3),
+        const("sizes", [-1, 3]),
+        node("list", "TensorListReserve", "sizes", "count"),
+        node("loop", "While", "zero", "x", "list", cond=Fn("cond"), body=Fn("body")),
+        node("all", "TensorListStack", "loop:2", "sizes"),
+        const("axes", [0, 1]),
+        node("sum", "Sum", "x", "axes"),
+        const("none", 0.0),
+        node("more", "Greater", "sum", "none"),
+        node("out", "If", "more", "loop:1", then_branch=Fn("twice"), else_branch=Fn("less")),
+        functions=[body, condition, twice, less],
+    )
+    network = read(tmp_path, data, outputs=["out:0", "all:0"])
+    for given in (np.abs(X), -np.abs(X[:1])):
+        turns = [np.tanh(given)]
+        turns += [np.tanh(turns[0])]
+        turns += [np.tanh(turns[1])]
+        out, every = run(network, given)
+        np.testing.assert_allclose(every, np.stack(turns), rtol=1e-5)
+        np.testing.assert_allclose(out, turns[-1] * 2 if given.sum() > 0 else turns[-1] - 1, rtol=1e-5)
+
+
+def test_old_branches(tmp_path: Path) -> None:
+    def switched(*condition: bytes) -> bytes:
+        return graph(
+            x(-1, 3),
+            *condition,
+            node("s", "Switch", "x", "c"),
+            node("no", "Neg", "s"),
+            node("yes", "Abs", "s:1"),
+            node("y", "Merge", "no", "yes"),
+        )
+
+    network = read(tmp_path, switched(const("c", np.array(False))), outputs=["y:0"])
+    np.testing.assert_array_equal(run(network, X)[0], -X)
+    network = read(tmp_path, switched(node("c", "Placeholder", dtype=Kind(10), shape=Shape())), outputs=["y:0"])
+    np.testing.assert_array_equal(run(network, X, np.array(True))[0], np.abs(X))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "words"),
+    [
+        ([node("y", "Teleport", "x")], "'y' .Teleport.*not known"),
+        ([node("y", "Relu", "ghost")], "ghost"),
+        ([node("y", "WriteFile", "x", "x")], "touches files"),
+        ([node("a", "Relu", "b"), node("b", "Relu", "a"), node("y", "Relu", "a")], "loop"),
+        ([node("y", "RandomStandardNormal", "x")], "random"),
+        ([const("t", "text"), node("y", "Relu", "t")], "texts"),
+        ([node("y", "PartitionedCall", "x", f=Fn("gone"))], "gone"),
+        ([node("y", "TensorListReserve", "x", "x")], "no array"),
+    ],
+)
+def test_graphs_that_are_refused(nodes: list[bytes], words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=words):
+        read(tmp_path, graph(x(-1, 3), *nodes), outputs=["y:0"])
+
+
+def test_a_constant_that_lies_of_its_shape(tmp_path: Path) -> None:
+    lie = field(1, 1) + field(2, shape([1 << 20, 1 << 20])) + field(4, W.tobytes())
+    wrong = field(1, "w") + field(2, "Const") + field(5, field(1, "value") + field(2, field(8, lie)))
+    with pytest.raises(InputError, match="shape"):
+        read(tmp_path, graph(x(-1, 3), wrong, node("y", "MatMul", "x", "w")))
+
+
+def test_damaged_graphs_end_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "graph.pb"
+
+    def work(changed: bytes) -> None:
+        path.write_bytes(changed or b"\0")
+        formats.read([path]).model()
+
+    data = graph(x(-1, 3), const("w", W), node("y", "MatMul", "x", "w"), node("out", "Relu", "y"))
+    assert survive(data, 200, work)[1] > 40
+
+
+# Checkpoints
+
+
+def block(entries: dict[bytes, bytes]) -> bytes:
+    found, before = b"", b""
+    for key, value in sorted(entries.items()):
+        shared = next((i for i, (a, b) in enumerate(zip(before, key)) if a != b), min(len(before), len(key)))
+        found += varint(shared) + varint(len(key) - shared) + varint(len(value)) + key[shared:] + value
+        before = key
+    found += struct.pack("<II", 0, 1)
+    return found + b"\0" + struct.pack("<I", masked(crc32c(found + b"\0")))
+
+
+def checkpoint(prefix: Path, arrays: dict[str, np.ndarray]) -> None:
+    data, entries = b"", {b"": field(1, 1)}
+    for name, array in sorted(arrays.items()):
+        raw = array.tobytes()
+        place = field(4, len(data)) + field(5, len(raw))
+        crc = varint(6 << 3 | 5) + struct.pack("<I", masked(crc32c(raw)))
+        entries[name.encode()] = field(1, TYPES[array.dtype]) + field(2, shape(array.shape)) + place + crc
+        data += raw
+    first = block(entries)
+    index = block({b"z": varint(0) + varint(len(first) - 5)})
+    empty = block({})
+    handles = varint(len(first) + len(index)) + varint(len(empty) - 5) + varint(len(first)) + varint(len(index) - 5)
+    footer = handles.ljust(40, b"\0") + struct.pack("<Q", 0xDB4775248B80FB57)
+    prefix.with_name(prefix.name + ".index").write_bytes(first + index + empty + footer)
+    prefix.with_name(prefix.name + ".data-00000-of-00001").write_bytes(data)
+
+
+def test_checksums_and_snappy() -> None:
+    assert crc32c(b"123456789") == 0xE3069283  # the check value of the standard
+    long = RANDOM.bytes(300_001)
+    value = 0xFFFFFFFF
+    for byte in long:
+        value ^= byte
+        for _ in range(8):
+            value = (value >> 1) ^ (0x82F63B78 if value & 1 else 0)
+    assert crc32c(long) == value ^ 0xFFFFFFFF
+    assert snappy(memoryview(b"\x0c\x04ab" + b"\x15\x02" + b"\x00-")) == b"ab" + b"ababababa" + b"-"
+
+
+def test_a_checkpoint(tmp_path: Path) -> None:
+    checkpoint(tmp_path / "model", {"w": W, "long": np.arange(70000, dtype=np.float32)})
+    stored = Checkpoint(tmp_path / "model.index")
+    np.testing.assert_array_equal(stored.array("w"), W)
+    np.testing.assert_array_equal(stored.array("long"), np.arange(70000))
+    data = tmp_path / "model.data-00000-of-00001"
+    changed = bytearray(data.read_bytes())
+    changed[-1] ^= 1
+    data.write_bytes(changed)
+    with pytest.raises(InputError, match="checksum of 'w'"):
+        stored.array("w")
+
+
+def test_a_saved_model(tmp_path: Path) -> None:
+    """Variables are found by the function that restores them, whatever they are called."""
+    folder = tmp_path / "saved"
+    (folder / "variables").mkdir(parents=True)
+    checkpoint(folder / "variables" / "variables", {"layer/kernel": W, "other": W + 1})
+    serve = function(
+        "serve",
+        ["x", "resource"],
+        {"out": "y:product:0"},
+        node("w", "ReadVariableOp", "resource"),
+        node("y", "MatMul", "x", "w:value:0"),
+    )
+    restore = function(
+        "restore",
+        ["prefix", "variable"],
+        {"out": "prefix"},
+        const("names", np.array(["other", "layer/kernel"])),
+        node("r", "RestoreV2", "prefix", "names:output:0", "names:output:0"),
+        node("value", "Identity", "r:tensors:1"),
+        node("assign", "AssignVariableOp", "variable", "value:output:0"),
+    )
+    nodes = graph(
+        x(-1, 3, name="serving_default_x"),
+        node("v", "VarHandleOp", shared_name="unrelated"),
+        node("call", "StatefulPartitionedCall", "serving_default_x", "v", f=Fn("serve")),
+        const("prefix", np.array("")),
+        node("load", "StatefulPartitionedCall", "prefix", "v", f=Fn("restore")),
+        functions=[serve, restore],
+    )
+
+    def info(key: str, name: str) -> bytes:
+        return field(1, key) + field(2, field(1, name) + field(2, 1))
+
+    signature = field(1, info("x", "serving_default_x:0")) + field(2, info("scores", "call:0"))
+    meta = field(1, field(4, "serve") + field(5, "2.21")) + field(2, nodes)
+    meta += field(5, field(1, "serving_default") + field(2, signature))
+    (folder / "saved_model.pb").write_bytes(field(1, 1) + field(2, meta))
+    network = formats.read([folder])
+    assert [i.name for i in network.inputs] == ["x"]
+    assert list(network.outputs) == ["scores"]
+    np.testing.assert_allclose(run(network, X)[0], X @ W, rtol=1e-6)
+    report = formats.inspect([folder])
+    assert report["version"] == "SavedModel"
+    assert report["inputs"] == {"x": ["batch", 3]}
+    (folder / "variables" / "variables.index").unlink()
+    with pytest.raises(InputError, match="variables are missing"):
+        formats.read([folder])
+
+
+def test_a_graph_of_training(tmp_path: Path) -> None:
+    checkpoint(tmp_path / "model", {"w": W})
+    nodes = [
+        x(-1, 3),
+        node("w", "VariableV2"),
+        node("y", "MatMul", "x", "w"),
+        node("prob", "Sigmoid", "y"),
+        node("loss", "L2Loss", "prob"),
+        node("gradients/g", "Neg", "loss"),
+    ]
+    meta = field(1, field(5, "1.15")) + field(2, graph(*nodes))
+    (tmp_path / "model.meta").write_bytes(meta)
+    network = formats.read([tmp_path / "model.meta"])
+    assert list(network.outputs) == ["prob:0"]
+    np.testing.assert_allclose(run(network, X)[0], 1 / (1 + np.exp(-X @ W)), rtol=1e-5)
+    (tmp_path / "model.meta").write_bytes(meta.replace(b"prob", b"that"))
+    with pytest.raises(InputError, match="name them with --outputs, of loss"):
+        formats.read([tmp_path / "model.meta"])
+    with pytest.raises(InputError, match="without its graph"):
+        formats.read([tmp_path / "model.index"])
