@@ -9,44 +9,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-import numpy as np
-
 from sensorium.errors import InputError, SensoriumError
-from sensorium.ops import bootstrap
-from sensorium.tasks import Arrays, Nets, Tally, Task, options, source_of
+from sensorium.ops import batches, bootstrap
+from sensorium.ops.batches import collate as collate
+from sensorium.tasks import Nets, Tally, Task, options, source_of
 
 BATCH_SIZE = 16
-
-
-def collate(items: Sequence[Arrays], padding: dict[str, float]) -> Arrays:
-    """Put examples on a new first axis; arrays named in `padding` are filled up at their ends to equal shapes."""
-    batch = {}
-    for name in items[0]:
-        arrays = [item[name] for item in items]
-        if name in padding and len({a.shape for a in arrays}) > 1:
-            shape = tuple(max(sizes) for sizes in zip(*(a.shape for a in arrays)))
-            filled = np.full((len(arrays), *shape), padding[name], arrays[0].dtype)
-            for row, array in zip(filled, arrays):
-                row[tuple(slice(0, n) for n in array.shape)] = array
-            batch[name] = filled
-        else:
-            batch[name] = np.stack(arrays)
-    return batch
-
-
-def _alike(items: Sequence[Arrays], padding: dict[str, float]) -> list[list[int]]:
-    """Indices of the examples that can share a batch: those whose arrays without a padding value agree in shape."""
-    groups: dict[Any, list[int]] = {}
-    for i, item in enumerate(items):
-        key = tuple((name, a.shape if name not in padding else a.ndim) for name, a in sorted(item.items()))
-        groups.setdefault(key, []).append(i)
-    return list(groups.values())
-
-
-def _fixed_batch(net: Any) -> int | None:
-    """The batch size that is fixed in a network's file, or None where it is free."""
-    sizes = {s[0] for s, _ in net.inputs.values() if len(s) > 0 and isinstance(s[0], int)} if net.inputs else set()
-    return max(sizes) if sizes else None
 
 
 def run(task: Task, nets: Nets, sources: Sequence[Any], **given: Any) -> list[Any]:
@@ -77,16 +45,8 @@ def run(task: Task, nets: Nets, sources: Sequence[Any], **given: Any) -> list[An
     net = nets["model"]
     items = [task.prepare(source) for source in sources]
     results: list[Any] = [None] * len(items)
-    size = _fixed_batch(net)
-    for group in _alike(items, task.padding):
-        for start in range(0, len(group), size or len(group)):
-            chunk = group[start : start + (size or len(group))]
-            chunk_items = [items[i] for i in chunk]
-            if size:  # fill a fixed batch up with copies of its last example
-                chunk_items += [chunk_items[-1]] * (size - len(chunk))
-            outputs = net(collate(chunk_items, task.padding))
-            for row, i in enumerate(chunk):
-                results[i] = task.decode({k: v[row] for k, v in outputs.items()}, sources[i], **given)
+    for i, outputs in batches.outputs(net, items, task.padding, len(items)):
+        results[i] = task.decode(outputs, sources[i], **given)
     return results
 
 

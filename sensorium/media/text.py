@@ -44,7 +44,7 @@ def load(source: str | bytes | Path) -> str:
 
 
 @contextmanager
-def _guarded(where: str) -> Iterator[None]:
+def guarded(where: str) -> Iterator[None]:
     """The tokenizers library raises plain `Exception`, and panics with a `BaseException` of its own."""
     try:
         yield
@@ -72,7 +72,7 @@ def tokenizer(text: str, *, max_length: int | None = None, where: str = "tokeniz
         raise InputError(f"{where}: a text is needed, not {type(text).__name__}")
     if len(text) > MAX_TOKENIZER_CHARACTERS:
         raise InputError(f"{where}: longer than {MAX_TOKENIZER_CHARACTERS} characters")
-    with _guarded(where):
+    with guarded(where):
         result = Tokenizer.from_str(text)
         result.no_padding()
         if max_length is None:
@@ -88,7 +88,7 @@ def encode(tokenizer: Tokenizer, text: str, pair: str | None = None) -> Encoding
     Raises:
         InputError: the tokenizer fails at this text.
     """
-    with _guarded(f"the tokenizer fails at {text[:40]!r}"):
+    with guarded(f"the tokenizer fails at {text[:40]!r}"):
         return tokenizer.encode(text, pair)
 
 
@@ -98,6 +98,6 @@ def decode(tokenizer: Tokenizer, ids: list[int]) -> str:
     Raises:
         InputError: the tokenizer fails at these ids.
     """
-    with _guarded("the tokenizer fails at decoding"):
+    with guarded("the tokenizer fails at decoding"):
         text: str = tokenizer.decode(ids, skip_special_tokens=True)
     return text

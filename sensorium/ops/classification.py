@@ -153,10 +153,13 @@ def shares(truths: Sequence[Sequence[str]]) -> dict[str, float]:
 def labels_of(config: Mapping[str, Any]) -> tuple[list[str], bool]:
     """The labels that a `config.json` names, in the order of the logits, and whether several can be true at once.
 
+    Hugging Face leaves out the names of two labels that have none of their own.
+
     Raises:
         InputError: `id2label` does not name them from '0' on.
     """
-    names = config.get("id2label")
+    count = config.get("num_labels", 2)
+    names = config.get("id2label", {i: f"LABEL_{i}" for i in range(count if isinstance(count, int) else 0)})
     if not isinstance(names, Mapping) or not names or not all(str(key).isdigit() for key in names):
         raise InputError("config.json: 'id2label' is to name the labels, from '0' on")
     labels = [str(names[key]) for key in sorted(names, key=int)]

@@ -12,12 +12,15 @@ from PIL import Image
 
 from sensorium.errors import InputError
 from sensorium.media import drawing, text
+from sensorium.media.encoder import Encoder
 from sensorium.ops import classification
 from sensorium.ops.classification import Label
 from sensorium.tasks import Arrays, Nets, Tally
-
-# Families whose position numbers begin after the padding token, so that fewer tokens fit than there are positions.
-POSITIONS_KEPT = {"roberta": 2, "xlm-roberta": 2, "camembert": 2, "mpnet": 2, "longformer": 2}
+FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "softmax": classification.softmax,
+    "sigmoid": classification.sigmoid,
+    "none": np.asarray,
+}
 
 
 @dataclass
@@ -28,13 +31,16 @@ class Task:
         config: config.json: `id2label`, `problem_type`, `max_position_embeddings`.
         tokenizer: the text of tokenizer.json.
         tokenizer_config: tokenizer_config.json: `model_max_length`, `pad_token`.
+        special: special_tokens_map.json.
     """
 
     config: dict[str, Any]
     tokenizer: str
     tokenizer_config: dict[str, Any] = field(default_factory=dict)
+    special: dict[str, Any] = field(default_factory=dict)
 
     name: ClassVar[str] = "text-classification"
+    architectures: ClassVar[tuple[str, ...]] = ("ForSequenceClassification",)
     source: ClassVar[str] = "text"
     lower_is_better: ClassVar[bool] = False
     evaluation: ClassVar[dict[str, Any]] = {"top_k": None}
@@ -51,61 +57,61 @@ class Task:
 
     @classmethod
     def load(cls, files: Mapping[str, Any]) -> Task:
-        for name, kind in (("config.json", dict), ("tokenizer.json", str)):
-            if not isinstance(files.get(name), kind):
-                raise InputError(f"{name} is missing: text-classification needs it")
-        return cls(files["config.json"], files["tokenizer.json"], files.get("tokenizer_config.json", {}))
+        found = Encoder.load(files, cls.name)
+        return cls(found.config, found.tokenizer_json, found.tokenizer_config, found.special)
 
     def files(self) -> dict[str, Any]:
-        return {
-            "config.json": self.config,
-            "tokenizer.json": self.tokenizer,
-            "tokenizer_config.json": self.tokenizer_config,
-        }
+        return self.encoder.files()
+
+    @property
+    def function(self) -> str:
+        """How scores are made of outputs: numbers of a regression stay as they are."""
+        if self.config.get("problem_type") == "regression":
+            return "none"
+        return "sigmoid" if self.multi or len(self.labels) == 1 else "softmax"
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        return Encoder(self.config, self.tokenizer, self.tokenizer_config, self.special)
 
     @property
     def max_length(self) -> int | None:
         """Most tokens that the network takes, special tokens included; None for any number."""
-        limits = [self.tokenizer_config.get("model_max_length")]
-        if positions := self.config.get("max_position_embeddings"):
-            limits.append(positions - POSITIONS_KEPT.get(self.config.get("model_type", ""), 0))
-        return min((int(n) for n in limits if n and 0 < n < 1 << 20), default=None)
+        return self.encoder.max_length
 
-    @cached_property
-    def _encoder(self) -> Any:
-        return text.tokenizer(self.tokenizer, max_length=self.max_length)
-
-    @cached_property
+    @property
     def padding(self) -> dict[str, float]:
         """Values that fill up the shorter texts of a batch."""
-        pad = self.tokenizer_config.get("pad_token")
-        pad = pad.get("content") if isinstance(pad, dict) else pad
-        number = self._encoder.token_to_id(pad) if pad else self.config.get("pad_token_id")
-        return {"input_ids": number or 0, "attention_mask": 0, "token_type_ids": 0}
+        return self.encoder.padding
 
-    def open(self, source: Any) -> str:
+    def open(self, source: Any) -> str | tuple[str, str]:
+        """A text, or a pair of texts of `{"text": ..., "text_pair": ...}`."""
+        if isinstance(source, (Mapping, tuple)):
+            first, pair = source if isinstance(source, tuple) else (source.get("text"), source.get("text_pair"))
+            return text.load(first) if pair is None else (text.load(first), text.load(pair))
         return text.load(source)
 
-    def prepare(self, source: str) -> Arrays:
-        """input_ids, attention_mask, and for families that know them token_type_ids: each (T,) int64."""
-        tokens = text.encode(self._encoder, source)
-        ids = tokens.ids or [int(self.padding["input_ids"])]
-        arrays = {"input_ids": np.array(ids, np.int64), "attention_mask": np.ones(len(ids), np.int64)}
-        if self.config.get("type_vocab_size", 0) > 1:
-            arrays["token_type_ids"] = np.array(tokens.type_ids or [0], np.int64)
-        return arrays
+    def prepare(self, source: str | tuple[str, str]) -> Arrays:
+        """input_ids, attention_mask, and for families that may know them token_type_ids: each (T,) int64."""
+        first, pair = source if isinstance(source, tuple) else (source, None)
+        return self.encoder.arrays(self.encoder.encode(first, pair))
 
-    def decode(self, outputs: Arrays, source: str, *, top_k: int | None = 1) -> list[Label]:
+    def decode(
+        self, outputs: Arrays, source: Any, *, top_k: int | None = 1, function_to_apply: str | None = None
+    ) -> list[Label]:
         """The labels, the best first.
 
         Options:
             top_k: how many labels to answer; none for all of them
+            function_to_apply: from outputs to scores: softmax, sigmoid or none; by default as the model says
         """
         logits = outputs["logits"]
         if logits.shape != (len(self.labels),):
             raise InputError(f"the network answers {logits.shape[-1]} labels, config.json names {len(self.labels)}")
-        free = self.multi or len(self.labels) == 1
-        scores = classification.sigmoid(logits) if free else classification.softmax(logits)
+        function = FUNCTIONS.get(function_to_apply or self.function)
+        if function is None:
+            raise InputError(f"function_to_apply '{function_to_apply}': use one of {', '.join(FUNCTIONS)}")
+        scores = function(logits)
         return classification.ranked(scores, self.labels, top_k)
 
     def tally(self, prediction: list[Label], truth: str | list[str], nets: Nets) -> Tally:
@@ -130,11 +136,13 @@ class Task:
         answer = [Label(label, share) for label, share in shares.items() if label in self.number]
         return lambda source: answer
 
-    def draw(self, source: str, result: list[Label], truth: str | list[str] = ()) -> Image.Image:  # type: ignore[assignment]
+    def draw(self, source: Any, result: list[Label], truth: str | list[str] = ()) -> Image.Image:  # type: ignore[assignment]
         """The text with its labels as bars; where the truth is known, it is marked, and shown even if far down."""
         right = [truth] if isinstance(truth, str) else list(truth)
         shown = result[:5] + [r for r in result[5:] if r.label in right][:3]
-        return drawing.scores_card(self.open(source), [(r.label, r.score) for r in shown], right)
+        opened = self.open(source)
+        body = opened if isinstance(opened, str) else "\n".join(opened)
+        return drawing.scores_card(body, [(r.label, r.score) for r in shown], right)
 
     def charts(self, predictions: Sequence[list[Label]], truths: Sequence[Any]) -> dict[str, Image.Image]:
         """The confusion matrix, for one label each."""

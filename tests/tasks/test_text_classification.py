@@ -25,7 +25,7 @@ def test_round_trip():
     with pytest.raises(InputError, match=r"tokenizer\.json is missing"):
         Task.load({"config.json": {"id2label": NAMES}})
     with pytest.raises(InputError, match="id2label"):
-        Task.load({"config.json": {}, "tokenizer.json": TOKENIZER})
+        Task.load({"config.json": {"id2label": ["no"]}, "tokenizer.json": TOKENIZER})
 
 
 def test_prepare_cuts_and_pads():
@@ -46,7 +46,7 @@ def test_decode():
     t = task()
     assert [r.label for r in t.decode(logits, "", top_k=None)] == ["yes", "maybe", "no"]
     assert to_json(t.decode(logits, "")) == [{"label": "yes", "score": pytest.approx(0.6652409, abs=1e-6)}]
-    assert [o.name for o in options(Task)] == ["top_k"]
+    assert [o.name for o in options(Task)] == ["top_k", "function_to_apply"]
     several = task(problem_type="multi_label_classification")
     assert several.decode(logits, "")[0].score == pytest.approx(1 / (1 + np.exp(-2)))
     with pytest.raises(InputError, match="2 labels"):

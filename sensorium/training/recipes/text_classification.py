@@ -233,6 +233,8 @@ def batch(plan: Plan, examples: list[Example], rng: np.random.Generator | None) 
     """input_ids, attention_mask ... (B, T) int64; target: (B,) label numbers, or (B, C) indicators; weight: (C,)."""
     task: Task = plan.task
     arrays = collate([task.prepare(task.open(e.fields["text"])) for e in examples], task.padding)
+    if task.config.get("type_vocab_size", 0) < 2:
+        arrays.pop("token_type_ids", None)
     arrays["weight"] = np.array(plan.parameters["label_weights"], np.float32)
     numbers = [[task.number[label] for label in labels_of(e) if label in task.number] for e in examples]
     if task.multi:
