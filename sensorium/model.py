@@ -30,19 +30,24 @@ class FolderFiles(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         path = self.folder / name
-        if "/" in name or not path.is_file():
+        if name not in self:
             raise KeyError(name)
         if name.endswith(".json") and name != "tokenizer.json":
             return files.read_json(path)
         if path.stat().st_size > TEXT_LIMIT:
             raise InputError(f"{path}: larger than {TEXT_LIMIT >> 20} MB")
+        if name.endswith(".safetensors"):
+            return path.read_bytes()
         try:
             return path.read_text("utf-8")
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: not UTF-8 text: {error}") from None
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and "/" not in name and (self.folder / name).is_file()
+        if not isinstance(name, str):
+            return False
+        place = name.split("/")  # `1_Pooling/config.json` of sentence-transformers, and nothing further down or up
+        return len(place) <= 2 and not {"", ".", ".."} & set(place) and (self.folder / name).is_file()
 
     def __iter__(self) -> Iterator[str]:
         kinds = (".json", ".txt", ".jinja")
@@ -166,10 +171,11 @@ def seal(folder: Path, task: str, origin: Mapping[str, Any]) -> None:
 
 
 def write_files(folder: Path, content: Mapping[str, Any]) -> None:
-    """Write a task's files: values as JSON, text as it is."""
+    """Write a task's files: values as JSON, text and bytes as they are."""
     for name, value in content.items():
-        text = value if isinstance(value, str) else files.dump_json(value)
-        (folder / name).write_text(text, "utf-8")
+        text = value if isinstance(value, (str, bytes)) else files.dump_json(value)
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
 
 
 def save_probe(folder: Path, file: str, feeds: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import sensorium
 from sensorium import tasks
 from tests import tiny
-from tests.parity.architectures import audio, segmentation
+from tests.parity.architectures import audio, segmentation, text
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,15 @@ CASES = {
                             "decoder_layers": 1}, {}, {"num_beams": 2, "max_new_tokens": 12},
     ),
     "automatic-speech-recognition": Case(tiny.tones, {"epochs": 2}),
+    "feature-extraction": Case(tiny.handbook, checkpoint=text.tiny("Model")),
+    "fill-mask": Case(lambda root: tiny.gaps(root / "gaps.tsv"), checkpoint=text.tiny("ForMaskedLM")),
+    "question-answering": Case(tiny.asked, checkpoint=text.tiny("ForQuestionAnswering")),
+    "sentence-similarity": Case(lambda root: tiny.likened(root / "pairs.tsv"), checkpoint=text.tiny("Model")),
+    "token-classification": Case(tiny.tagged, checkpoint=text.tiny("ForTokenClassification")),
+    "zero-shot-classification": Case(
+        lambda root: tiny.topics(root / "topics.tsv"), options={"candidate_labels": ["strings", "classes"]},
+        checkpoint=text.tiny("ForSequenceClassification"),
+    ),
 }  # fmt: skip
 
 

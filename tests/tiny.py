@@ -199,4 +199,67 @@ def keys(root: Path, count: int = 24, rate: int = 8000) -> Path:
         t = np.arange(int(rng.uniform(0.2, 0.4) * rate)) / rate
         sound = sum(np.sin(2 * np.pi * f * t) for f in DIAL[digit]) * 0.3 + rng.normal(0, 0.01, len(t))
         write_sound(root / f"class {digit}_{number}.wav", np.asarray(sound), rate)
+
+
+def tagged(root: Path, count: int = 40) -> Path:
+    """Numbers in words, the tens and the ones tagged, as CoNLL."""
+    rng = np.random.default_rng(0)
+    lines = ["-DOCSTART-\tO", ""]
+    for _ in range(count):
+        hundred, ten, one = rng.integers(0, 8, 3)
+        lines += [f"{ONES[hundred]}\tB-LOC", "hundred\tI-LOC", "and\tO", f"{TENS[ten]}\tB-PER", f"{ONES[one]}\tI-PER"]
+        lines += [".\tO", ""]
+    root.mkdir(parents=True)
+    (root / "numbers.conll").write_text("\n".join(lines) + "\n", "utf-8")
+    return root
+
+
+def asked(root: Path, count: int = 12) -> Path:
+    """Questions about numbers in words, the last without an answer, as SQuAD."""
+    paragraphs = []
+    for number in range(count):
+        words = f"{TENS[number % 8]} {ONES[number % 9]}"
+        context = f"The room has the number {words}, and the house is old."
+        answers = [{"text": words, "answer_start": context.index(words)}] if number < count - 1 else []
+        qa = {"id": str(number), "question": "Which number has the room?", "answers": answers}
+        paragraphs.append({"context": context, "qas": [{**qa, "is_impossible": not answers}]})
+    root.mkdir(parents=True)
+    (root / "rooms.json").write_text(json.dumps({"data": [{"title": "rooms", "paragraphs": paragraphs}]}))
+    return root
+
+
+def gaps(path: Path) -> Path:
+    """Numbers in words with one word left out, as a table."""
+    rows = ["text\tlabel"]
+    for number in range(24):
+        rows.append(f"{ONES[number % 9]} hundred [MASK] {TENS[number % 8]}\t{'and' if number % 3 else 'the'}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(rows) + "\n", "utf-8")
+    return path
+
+
+def likened(path: Path) -> Path:
+    """Pairs of numbers in words, and how many of their words are the same, as a table."""
+    rows = ["sentence1\tsentence2\tscore"]
+    for number in range(24):
+        a = f"{ONES[number % 9]} hundred {TENS[number % 8]}"
+        b = f"{ONES[number % 7]} hundred {TENS[number % 5]}"
+        rows.append(f"{a}\t{b}\t{sum(x == y for x, y in zip(a.split(), b.split()))}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(rows) + "\n", "utf-8")
+    return path
+
+
+def handbook(root: Path, count: int = 12) -> Path:
+    """Paragraphs of Python's own help, and beginnings of them as questions, as BEIR."""
+    from pydoc_data.topics import topics as found
+
+    chosen = sorted(found)[:count]
+    documents = [{"_id": name, "title": name, "text": " ".join(found[name].split()[:40])} for name in chosen]
+    questions = [{"_id": f"q-{name}", "text": " ".join(found[name].split()[2:12])} for name in chosen]
+    (root / "qrels").mkdir(parents=True)
+    for name, rows in (("corpus", documents), ("queries", questions)):
+        (root / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    judged = "".join(f"q-{name}\t{name}\t1\n" for name in chosen)
+    (root / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged, "utf-8")
     return root

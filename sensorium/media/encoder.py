@@ -15,22 +15,23 @@ from sensorium.errors import InputError
 from sensorium.media import text
 from sensorium.ops.batches import Arrays
 
-AFTER_PADDING = frozenset(
-    "camembert data2vec-text esm ibert layoutlmv3 lilt longformer luke markuplm mpnet roberta roberta-prelayernorm "
-    "xlm-roberta xlm-roberta-xl xmod".split()
-)
-"""Families whose position numbers begin after the padding token's, so that fewer tokens fit than there are positions."""
-
-MASKED = frozenset(
-    "albert bart bert bert-generation biogpt bloom camembert data2vec-text deberta deberta-v2 distilbert electra ernie "
-    "esm eurobert falcon flaubert gemma gemma2 gemma3_text gpt2 gpt_bigcode gpt_neo gpt_neox gptj ibert jina_embeddings_v3 "
-    "layoutlm lilt llama luke mbart megatron-bert mistral mobilebert modernbert mpnet mpt mt5 mvp nomic_bert opt phi phi3 "
-    "plbart qwen2 qwen3 rembert roberta roberta-prelayernorm roc_bert roformer splinter squeezebert t5 umt5 xlm "
-    "xlm-roberta xlm-roberta-xl xmod".split()
-)
-"""Families that padding cannot reach: the attention mask hides it from every other token. Texts of all other families
-share a batch only where they are equally long."""
-
+# Families whose position numbers begin after the padding token's, so that fewer tokens fit than there are positions.
+AFTER_PADDING = frozenset((
+    "camembert", "data2vec-text", "esm", "ibert", "layoutlmv3", "lilt", "longformer", "luke", "markuplm",
+    "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
+))  # fmt: skip
+# Families that padding cannot reach: the attention mask hides it from every other token. Texts of all other families
+# share a batch only where they are equally long.
+MASKED = frozenset((
+    "albert", "bart", "bert", "bert-generation", "biogpt", "bloom", "camembert", "data2vec-text", "deberta",
+    "deberta-v2", "distilbert", "electra", "ernie", "esm", "eurobert", "falcon", "flaubert", "gemma", "gemma2",
+    "gemma3_text", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gptj", "ibert", "layoutlm", "lilt", "llama",
+    "luke", "mbart", "megatron-bert", "mistral", "mobilebert", "modernbert", "mpnet", "mpt", "mt5", "mvp",
+    "nomic_bert", "opt", "phi", "phi3", "plbart", "qwen2", "qwen3", "rembert", "roberta",
+    "roberta-prelayernorm", "roc_bert", "roformer", "splinter", "squeezebert", "t5", "umt5", "xlm",
+    "xlm-roberta", "xlm-roberta-xl", "xmod",
+))  # fmt: skip
+# What special tokens are called, for folders that do not say it.
 USUAL = {
     "mask_token": ("[MASK]", "<mask>", "<special1>"),
     "pad_token": ("[PAD]", "<pad>", "<|endoftext|>"),
@@ -38,7 +39,6 @@ USUAL = {
     "cls_token": ("[CLS]", "<cls>", "<s>"),
     "sep_token": ("[SEP]", "<sep>", "</s>"),
 }
-"""What special tokens are called, for folders that do not say it."""
 
 _settings = threading.Lock()  # a tokenizer keeps how it truncates as a state of its own
 
@@ -50,7 +50,8 @@ class Encoder:
     Attributes:
         config: `config.json`: `model_type`, `max_position_embeddings`, `pad_token_id`, `type_vocab_size`.
         tokenizer_json: the text of `tokenizer.json`.
-        tokenizer_config: `tokenizer_config.json`: `model_max_length`, `truncation_side`, the special tokens.
+        tokenizer_config: `tokenizer_config.json`: `model_max_length`, `model_input_names`, `truncation_side`, the
+            special tokens.
         special: `special_tokens_map.json`, for folders whose tokenizer_config.json does not name the special tokens.
     """
 
@@ -166,7 +167,8 @@ class Encoder:
         """input_ids, attention_mask, and for families that may know them token_type_ids: each (T,) int64."""
         ids = tokens.ids or [self.token_id("pad_token") or int(self.config.get("pad_token_id") or 0)]
         arrays = {"input_ids": np.array(ids, np.int64), "attention_mask": np.ones(len(ids), np.int64)}
-        if self.config.get("type_vocab_size", 2) > 1:
+        named = self.tokenizer_config.get("model_input_names") or ("token_type_ids",)
+        if self.config.get("type_vocab_size", 2) > 1 and "token_type_ids" in named:
             arrays["token_type_ids"] = np.array(tokens.type_ids or [0], np.int64)
         return arrays
 

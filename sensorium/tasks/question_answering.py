@@ -90,8 +90,11 @@ class Task:
         """The question with as much of the context as fits, window by window."""
         limit = longest or min(self.encoder.max_length or WINDOW, WINDOW)
         shared = min(limit // 2, OVERLAP) if overlap is None else overlap
-        if shared > limit:
-            raise InputError(f"doc_stride ({shared}) is larger than a window ({limit} tokens)")
+        room = limit - len(self.encoder.encode(source.question, special=False).ids)
+        room -= self.encoder.tokenizer.num_special_tokens_to_add(True)
+        if room < 1:
+            raise InputError(f"the question leaves no room for the context in {limit} tokens: shorten it")
+        shared = min(shared, room - 1)
         first, second = (source.question, source.context) if self.question_first else (source.context, source.question)
         strategy = "only_second" if self.question_first else "only_first"
         found = self.encoder.encode(first, second, max_length=limit, stride=shared, strategy=strategy)
@@ -179,9 +182,9 @@ class Task:
         """From where to where in the context a span of tokens goes."""
         if whole:
             part = 1 if self.question_first else 0
-            words = window.token_to_word(first), window.token_to_word(last)
-            if words[0] is not None and words[1] is not None:
-                begin, stop = (window.word_to_chars(word, part) for word in words)
+            one, other = window.token_to_word(first), window.token_to_word(last)
+            if one is not None and other is not None:
+                begin, stop = window.word_to_chars(one, part), window.word_to_chars(other, part)
                 if begin is not None and stop is not None:
                     return begin[0], stop[1]
         return window.offsets[first][0], window.offsets[last][1]

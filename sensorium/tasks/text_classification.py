@@ -16,6 +16,7 @@ from sensorium.media.encoder import Encoder
 from sensorium.ops import classification
 from sensorium.ops.classification import Label
 from sensorium.tasks import Arrays, Nets, Tally
+
 FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "softmax": classification.softmax,
     "sigmoid": classification.sigmoid,
@@ -40,7 +41,6 @@ class Task:
     special: dict[str, Any] = field(default_factory=dict)
 
     name: ClassVar[str] = "text-classification"
-    architectures: ClassVar[tuple[str, ...]] = ("ForSequenceClassification",)
     source: ClassVar[str] = "text"
     lower_is_better: ClassVar[bool] = False
     evaluation: ClassVar[dict[str, Any]] = {"top_k": None}

@@ -132,6 +132,9 @@ class Task:
             raise InputError("a stride joins windows by their spans: choose another aggregation_strategy than none")
         if stride is None and aggregation_strategy == "words" and self.encoder.max_length:
             stride = self.encoder.max_length // 4
+        if stride is not None and self.encoder.max_length:
+            room = self.encoder.max_length - self.encoder.tokenizer.num_special_tokens_to_add(False)
+            stride = max(0, min(stride, room - 1))
         windows: list[tuple[int, Encoding]] = []
         for number, source in enumerate(sources):
             first = self.encoder.encode(source, stride=stride or 0)
@@ -189,9 +192,7 @@ class Task:
 
     def _token(self, piece: Piece) -> Token:
         best = int(piece.scores.argmax())
-        return Token(
-            self.labels[best], float(piece.scores[best]), piece.index, piece.word, piece.start, piece.end
-        )
+        return Token(self.labels[best], float(piece.scores[best]), piece.index, piece.word, piece.start, piece.end)
 
     def _spans(self, pieces: list[Piece], strategy: str) -> list[Entity]:
         """Neighbouring tokens, or words, of the same kind as one."""

@@ -67,7 +67,7 @@ class Task:
         nets: Nets,
         sources: Sequence[str],
         *,
-        candidate_labels: list[str] | None = None,
+        candidate_labels: list[str],
         hypothesis_template: str = "This example is {}.",
         multi_label: bool = False,
     ) -> list[list[Label]]:
@@ -78,7 +78,7 @@ class Task:
             hypothesis_template: the sentence that a label is put into, at {}
             multi_label: several may be true: each label has a score of its own
         """
-        labels = [label.strip() for label in candidate_labels or [] if label.strip()]
+        labels = [label.strip() for label in candidate_labels if label.strip()]
         if not labels:
             raise InputError("candidate_labels: name the labels to choose from")
         sentences = [hypothesis_template.replace("{}", label) for label in labels]
@@ -95,7 +95,12 @@ class Task:
             answers.append(classification.ranked(scores, labels))
         return answers
 
+    def evaluation_on(self, truths: Sequence[str]) -> dict[str, Any]:
+        """The labels of the data are those to choose from."""
+        return {"candidate_labels": sorted(set(truths))}
+
     def tally(self, prediction: list[Label], truth: str, nets: Nets) -> Tally:
+        """How sure the model was of what is true; and both labels as numbers, for the metrics."""
         scores = {p.label: p.score for p in prediction}
         numbers = [classification.unknown(name) for name in (truth, prediction[0].label)]
         return Tally(scores.get(truth, 0.0), (numbers[0], numbers[1]))

@@ -157,6 +157,9 @@ def copy_files(folder: Path, out: Path) -> None:
     for path in sorted(folder.glob("*/config.json")):  # such as 1_Pooling of sentence-transformers
         (out / path.parent.name).mkdir()
         shutil.copyfile(path, out / path.parent.name / path.name)
+        weights = path.with_name("model.safetensors")  # of a Dense layer after the pooling
+        if weights.is_file() and "out_features" in files.read_json(path):
+            shutil.copyfile(weights, out / path.parent.name / weights.name)
 
 
 def complete_files(folder: Path, out: Path, notes: list[str]) -> None:
@@ -189,10 +192,12 @@ def write_tokenizer(folder: Path, out: Path, notes: list[str]) -> None:
             notes.append(f"no tokenizer.json could be made: {reason}")
         return
     (out / "tokenizer.json").write_text(text, "utf-8")
-    if not (out / "tokenizer_config.json").exists():
-        plain = (str, int, float, bool, type(None))
-        settings = {k: v for k, v in tokenizer.init_kwargs.items() if isinstance(v, plain)}
-        settings |= {k: str(v) for k, v in tokenizer.special_tokens_map.items() if not isinstance(v, list)}
-        settings["tokenizer_class"] = type(tokenizer).__name__
-        settings["model_max_length"] = tokenizer.model_max_length
-        (out / "tokenizer_config.json").write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    plain = (str, int, float, bool, type(None))
+    settings = {k: v for k, v in tokenizer.init_kwargs.items() if isinstance(v, plain)}
+    settings |= {k: str(v) for k, v in tokenizer.special_tokens_map.items() if not isinstance(v, list)}
+    settings["tokenizer_class"] = type(tokenizer).__name__
+    for name in ("model_max_length", "model_input_names", "padding_side", "truncation_side"):
+        settings[name] = getattr(tokenizer, name)
+    if (out / "tokenizer_config.json").exists():
+        settings |= files.read_json(out / "tokenizer_config.json")
+    (out / "tokenizer_config.json").write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", "utf-8")

@@ -1,0 +1,72 @@
+"""Pairs of sentences and how alike they are: a table with `sentence1`, `sentence2` and `score`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import PurePosixPath
+from typing import Any
+
+from sensorium.data.examples import Dataset, Example
+from sensorium.data.source import Source, extension, split_in
+from sensorium.errors import InputError
+
+_SCORES = ("score", "similarity_score", "similarity", "label")
+_KINDS = (".csv", ".tsv", ".jsonl")
+
+
+def _rows(name: str, text: str) -> list[tuple[int, dict[str, Any]]]:
+    """Line and cells of each row."""
+    if extension(name) == ".jsonl":
+        found = []
+        for number, line in enumerate(text.splitlines(), 1):
+            try:
+                row = json.loads(line) if line.strip() else None
+            except (ValueError, RecursionError):
+                row = {}
+            if isinstance(row, dict):
+                found.append((number, row))
+        return found
+    tabs = "\t" in text.split("\n", 1)[0]
+    reader = csv.DictReader(
+        io.StringIO(text), delimiter="\t" if tabs else ",", quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
+    )
+    return [(reader.line_num, row) for row in reader]
+
+
+def _files(source: Source) -> list[str]:
+    found = []
+    for name in source.given:
+        if extension(name) in _KINDS:
+            head = source.head(name, 1 << 14).decode("utf-8", "replace").split("\n", 1)[0]
+            if "sentence1" in head and "sentence2" in head and any(score in head for score in _SCORES):
+                found.append(name)
+    return found
+
+
+def match(source: Source) -> float:
+    return 0.95 if _files(source) else 0.0
+
+
+def read(source: Source) -> Dataset:
+    names = _files(source)
+    if not names:
+        raise InputError(f"'{source.root}' has no table with sentence1, sentence2 and score")
+    examples = []
+    for name in names:
+        source.used.append(name)
+        split = split_in(PurePosixPath(name).stem)
+        for line, row in _rows(name, source.text(name)):
+            row_id = f"{name}:{line}"
+            pair = row.get("sentence1"), row.get("sentence2")
+            try:
+                score = float(next(row[key] for key in _SCORES if row.get(key) not in (None, "")))
+            except (StopIteration, TypeError, ValueError):
+                score = None
+            if score is None or not all(isinstance(one, str) for one in pair):
+                source.found("row", "warning", row_id, "has not two sentences and a score: left out")
+                continue
+            fields = {"source_sentence": pair[0], "sentences": [pair[1]], "score": score}
+            examples.append(Example(row_id, fields, row_id, split))
+    return source.dataset("sentence-pairs", ("source_sentence", "sentences", "score"), examples)
