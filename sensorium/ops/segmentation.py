@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from sensorium.errors import InputError
-from sensorium.ops import interpolate
+from sensorium.ops.interpolation import resize
 
 SUBTASKS = ("panoptic", "instance", "semantic")
+AT_ONCE = 1 << 25  # values that are resized at once: 128 MB
 SQUARE = 384  # pixels: the side of the masks that Mask2Former's processor compares, whatever the network's input was
 
 
@@ -92,7 +93,21 @@ def semantic(logits: np.ndarray, width: int, height: int) -> list[Region]:
         logits: (C, h, w), at any size.
         width, height: of the picture.
     """
-    return by_class(interpolate.largest(logits, height, width))
+    return by_class(largest(logits, width, height))
+
+
+def largest(scores: np.ndarray, width: int, height: int) -> np.ndarray:
+    """The best class at each pixel, int64 (height, width), without holding all resized (C, h, w) scores at once."""
+    step = max(1, AT_ONCE // (width * height))
+    best = np.full((height, width), -np.inf, np.float32)
+    which = np.zeros((height, width), np.int64)
+    for start in range(0, len(scores), step):
+        part = resize(scores[start : start + step].astype(np.float32, copy=False), (height, width))
+        value = part.max(0)
+        better = value > best
+        which[better] = start + part.argmax(0)[better]
+        best[better] = value[better]
+    return which
 
 
 def by_class(best: np.ndarray) -> list[Region]:
@@ -109,6 +124,19 @@ def class_scores(kind: Family, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
     return flat.reshape(chances.shape[1], *masks.shape[1:])
 
 
+def at_size(
+    kind: Family, outputs: Mapping[str, np.ndarray], size: tuple[int, int], filled: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    """The outputs with masks at the size of the network's input, without what was filled up at its ends.
+
+    Args:
+        size: (height, width) of the network's input.
+        filled: (height, width) of the picture in it.
+    """
+    masks = resize(np.asarray(outputs[kind.masks], np.float32), size)
+    return {**outputs, kind.masks: masks[:, : filled[0], : filled[1]]}
+
+
 def panoptic(kind: Family, outputs: Mapping[str, np.ndarray], width: int, height: int, limits: Limits) -> list[Region]:
     """Each pixel to one of the queries that are surer than the threshold, or to none."""
     logits, masks = _queries(kind, outputs)
@@ -117,9 +145,9 @@ def panoptic(kind: Family, outputs: Mapping[str, np.ndarray], width: int, height
     kept = (labels != logits.shape[1] - 1) & (scores > limits.threshold)
     labels, scores, masks = labels[kept], scores[kept], _squared(kind, masks[kept])
     if kind.sure:  # resizes what the network said; the others resize the chances
-        shares = sigmoid(interpolate.bilinear(masks, height, width))
+        shares = sigmoid(resize(masks, (height, width)))
     else:
-        shares = interpolate.bilinear(sigmoid(masks), height, width)
+        shares = resize(sigmoid(masks), (height, width))
     return _divide(kind, labels, scores, shares, limits)
 
 
@@ -133,14 +161,14 @@ def instances(kind: Family, outputs: Mapping[str, np.ndarray], width: int, heigh
     chances = softmax(logits)[:, :-1]
     if kind.instances == "queries":
         labels, scores = chances.argmax(1), chances.max(1)
-        masks = interpolate.bilinear(masks, height, width)
+        masks = resize(masks, (height, width))
     else:
         best = np.argsort(-chances.reshape(-1), kind="stable")[: len(logits)]
         queries, labels = np.divmod(best, chances.shape[1])
         scores, masks = chances.reshape(-1)[best], masks[queries]
     if kind.instances == "raw":
         kept = scores > limits.threshold
-        wide = interpolate.bilinear(masks[kept], height, width)
+        wide = resize(masks[kept], (height, width))
         return _divide(kind, labels[kept], scores[kept], wide, limits)
     masks = _squared(kind, masks)
     inside = masks > 0
@@ -149,7 +177,7 @@ def instances(kind: Family, outputs: Mapping[str, np.ndarray], width: int, heigh
     found = np.full((height, width), -1)
     kept_ones: list[tuple[int, float]] = []
     for label, score, own in zip(labels, scores, inside):
-        wide = interpolate.nearest(own, height, width)
+        wide = resize(own, (height, width), "nearest")
         if score >= limits.threshold and wide.any():
             found[wide] = len(kept_ones)
             kept_ones.append((int(label), round(float(score), 6)))
@@ -157,7 +185,7 @@ def instances(kind: Family, outputs: Mapping[str, np.ndarray], width: int, heigh
 
 
 def _squared(kind: Family, masks: np.ndarray) -> np.ndarray:
-    return interpolate.bilinear(masks, kind.square, kind.square) if kind.square else masks
+    return resize(masks, (kind.square, kind.square)) if kind.square else masks
 
 
 def _divide(kind: Family, labels: np.ndarray, scores: np.ndarray, shares: np.ndarray, limits: Limits) -> list[Region]:
@@ -184,7 +212,7 @@ def _first_come(logits: np.ndarray, masks: np.ndarray, width: int, height: int, 
     regions = []
     for pair in best[chances[best] > threshold]:
         query, label = divmod(int(pair), logits.shape[1])
-        own = (interpolate.bilinear(masks[query], height, width) > 0) & free
+        own = (resize(masks[query], (height, width)) > 0) & free
         if own.any():
             free &= ~own
             regions.append(Region(label, round(float(chances[pair]), 6), own))

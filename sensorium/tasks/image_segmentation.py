@@ -73,7 +73,7 @@ class Task:
     def load(cls, files: Mapping[str, Any]) -> Task:
         config = files["config.json"]
         words = files.get("tokenizer.json", "") if config.get("model_type") == "oneformer" else ""
-        return cls(config, files["preprocessor_config.json"], words)
+        return cls(config, image.settings(files), words)
 
     def files(self) -> dict[str, Any]:
         found: dict[str, Any] = {"config.json": self.config, "preprocessor_config.json": self.preprocessor}
@@ -87,12 +87,39 @@ class Task:
 
     def prepare(self, source: Any, subtask: str | None = None) -> Arrays:
         """pixel_values: float32 (3, H, W); task_inputs: int64 (T,) where the network is told its task."""
-        arrays = {"pixel_values": image.preprocess(self.preprocessor, self.open(source))}
+        arrays = dict(image.arrays(self.preprocessor, self.open(source)))
         if self._words is not None:
             ids = text.encode(self._words, f"the task is {self.subtask(subtask)}").ids
             length = int(self.config.get("task_seq_len", 77))
             arrays["task_inputs"] = np.array((ids + [0] * length)[:length], np.int64)
         return arrays
+
+    def windows(self, arrays: Arrays) -> list[Arrays]:
+        """The arrays as they are, or, where the processor says so (EoMT's `do_split_image`), a square after another."""
+        if not self.preprocessor.get("do_split_image"):
+            return [arrays]
+        pixels = arrays["pixel_values"]
+        return [{**arrays, "pixel_values": pixels[(slice(None), *place)]} for place in self._places(*pixels.shape[1:])]
+
+    def _places(self, height: int, width: int) -> list[tuple[slice, slice]]:
+        """Where the squares lie, evenly along the longer side."""
+        side = self._input_size()[0]
+        count = -(-max(height, width) // side)
+        shared = (count * side - max(height, width)) / (count - 1) if count > 1 else 0
+        starts = [int(i * (side - shared)) for i in range(count)]
+        whole = slice(None)
+        return [(slice(s, s + side), whole) if height > width else (whole, slice(s, s + side)) for s in starts]
+
+    def _input_size(self) -> tuple[int, int]:
+        """(height, width) of EoMT's input."""
+        size = self.preprocessor["size"]
+        return int(size["shortest_edge"]), int(size.get("longest_edge") or size["shortest_edge"])
+
+    def _resized(self, width: int, height: int) -> tuple[int, int]:
+        """(height, width) of a picture in EoMT's input."""
+        rule = {**self.preprocessor, "image_processor_type": "DetrImageProcessor", "do_pad": False}
+        across, down = image.geometry(rule, width, height).resize
+        return down, across
 
     def subtask(self, wanted: str | None) -> str:
         """What to do: what is asked for, or else what the network does best.
@@ -114,14 +141,35 @@ class Task:
         """
         width, height = self.open(source).size
         what = self.subtask(subtask)
+        kind = self._family
         if what == "semantic":
-            queries = len(self._family.subtasks) > 1
-            scores = segmentation.class_scores(self._family, outputs) if queries else outputs["logits"]
-            found = segmentation.semantic(scores, width, height)
+            found = segmentation.semantic(self._scores(outputs, width, height), width, height)
         else:
+            if kind.sure:
+                outputs = segmentation.at_size(kind, outputs, self._input_size(), self._resized(width, height))
             how = segmentation.panoptic if what == "panoptic" else segmentation.instances
-            found = how(self._family, outputs, width, height, limits)
+            found = how(kind, outputs, width, height, limits)
         return [self._segment(region) for region in found]
+
+    def _scores(self, outputs: Arrays, width: int, height: int) -> np.ndarray:
+        """The score of each class at each place: (C, H, W); those of windows are averaged where these overlap."""
+        kind = self._family
+        if len(kind.subtasks) == 1:
+            return outputs["logits"]
+        if not kind.sure:
+            return segmentation.class_scores(kind, outputs)
+        size = self._input_size()
+        if outputs[kind.masks].ndim == 3:
+            return segmentation.class_scores(kind, segmentation.at_size(kind, outputs, size, size))
+        down, across = self._resized(width, height)
+        total = count = np.zeros((1, down, across), np.float32)
+        for i, place in enumerate(self._places(down, across)):
+            one = {name: values[i] for name, values in outputs.items()}
+            scores = segmentation.class_scores(kind, segmentation.at_size(kind, one, size, size))
+            total, count = (np.broadcast_to(a, (len(scores), down, across)).copy() for a in (total, count))
+            total[(slice(None), *place)] += scores
+            count[(slice(None), *place)] += 1
+        return total / np.maximum(count, 1)
 
     def _segment(self, region: Region) -> Segment:
         return Segment(self.label(region.label), region.score, _picture(region.mask))
@@ -146,10 +194,17 @@ class Task:
         """
         limits = Limits(threshold, mask_threshold, overlap_mask_area_threshold)
         opened = [self.open(source) for source in sources]
-        items = [self.prepare(picture, subtask) for picture in opened]
-        answers: list[list[Segment]] = [[]] * len(items)
-        for i, outputs in batches.outputs(nets["model"], items, {}):
-            answers[i] = self.decode(outputs, opened[i], limits, subtask)
+        split = [self.windows(self.prepare(picture, subtask)) for picture in opened]
+        items = [window for windows in split for window in windows]
+        found = dict(batches.outputs(nets["model"], items, {}))
+        answers, first = [], 0
+        for picture, windows in zip(opened, split):
+            outputs = found[first]
+            if self.preprocessor.get("do_split_image"):
+                rows = [found[first + k] for k in range(len(windows))]
+                outputs = {name: np.stack([row[name] for row in rows]) for name in outputs}
+            answers.append(self.decode(outputs, picture, limits, subtask))
+            first += len(windows)
         return answers
 
     def tally(self, prediction: list[Segment], truth: list[dict[str, Any]], nets: Nets) -> Tally:

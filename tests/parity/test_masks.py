@@ -1,4 +1,4 @@
-"""Masks equal pycocotools', their average precision too; resizing equals PyTorch's."""
+"""Masks equal pycocotools', their average precision too."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import redirect_stdout
 import numpy as np
 import pytest
 
-from sensorium.ops import coco_ap, interpolate, masks
+from sensorium.ops import coco_ap, masks
 
 RNG = np.random.default_rng(0)
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -85,17 +85,3 @@ def test_average_precision_of_masks() -> None:
         evaluation.summarize()
     ours = np.nan_to_num(list(coco_ap.average_precision(matches).values()), nan=-1)
     assert np.abs(ours - evaluation.stats).max() < 1e-9
-
-
-def test_resizing() -> None:
-    torch = pytest.importorskip("torch")
-    for _ in range(100):
-        height, width, new_height, new_width = (int(n) for n in RNG.integers(1, 60, 4))
-        array = RNG.normal(size=(3, height, width)).astype(np.float32)
-        tensor, size = torch.from_numpy(array)[None], (new_height, new_width)
-        wanted = torch.nn.functional.interpolate(tensor, size=size, mode="bilinear", align_corners=False)[0].numpy()
-        found = interpolate.bilinear(array, *size)
-        assert np.abs(found - wanted).max() < 1e-5
-        assert np.array_equal(interpolate.largest(array, *size), found.argmax(0))
-        wanted = torch.nn.functional.interpolate(tensor, size=size, mode="nearest")[0].numpy()
-        assert np.array_equal(interpolate.nearest(array, *size), wanted)

@@ -10,6 +10,7 @@ from tests.parity.architectures import Architecture
 from tests.parity.architectures.examples import LARGE, opened
 from tests.parity.architectures.makers import pictures
 
+TASK = "image-segmentation"
 LABELS = dict(enumerate(("background", "zero", "one", "two", "three")))
 # The best pairs of query and class come sorted out of `torch.topk` only where there are many classes; the order decides
 # to whom a pixel goes that several objects want.
@@ -47,6 +48,36 @@ def expecter(**options: Any) -> Callable[[Path, list[Any]], list[Any]]:
         processor = t.AutoImageProcessor.from_pretrained(folder, backend="pil")
         pipeline = t.pipeline("image-segmentation", str(folder), image_processor=processor)
         return [pipeline(opened(source), **options) for source in sources]
+
+    return expect
+
+
+def expect_eomt(subtask: str) -> Callable[[Path, list[Any]], list[Any]]:
+    """What EoMT's processor makes of it; the pipeline gives its processor options that it does not have."""
+
+    def expect(folder: Path, sources: list[Any]) -> list[Any]:
+        import torch
+        import transformers as t
+        from PIL import Image
+
+        processor = t.AutoImageProcessor.from_pretrained(folder, backend="pil")
+        model = t.AutoModelForUniversalSegmentation.from_pretrained(folder)
+        given = {"panoptic": SOFT, "instance": {"threshold": SOFT["threshold"]}, "semantic": {}}[subtask]
+        answers = []
+        for source in sources:
+            picture = opened(source)
+            with torch.no_grad():
+                outputs = model(**processor(picture, return_tensors="pt"))
+            work = getattr(processor, f"post_process_{subtask}_segmentation")
+            found = work(outputs, target_sizes=[(picture.height, picture.width)], **given)[0]
+            if subtask == "semantic":
+                rows = [(model.config.id2label[int(i)], None, found == i) for i in found.unique()]
+            else:
+                names, where = model.config.id2label, found["segmentation"]
+                rows = [(names[s["label_id"]], s["score"], where == s["id"]) for s in found["segments_info"]]
+            masks = [Image.fromarray((mask * 255).numpy().astype("uint8")) for _, _, mask in rows]
+            answers.append([{"label": r[0], "score": r[1], "mask": m} for r, m in zip(rows, masks)])
+        return answers
 
     return expect
 
@@ -172,13 +203,19 @@ def eomt(t: Any) -> tuple[Any, Any]:
     return t.EomtForUniversalSegmentation(config), processor
 
 
+def eomt_split(t: Any) -> tuple[Any, Any]:
+    """As it is used for semantic segmentation: squares after each other."""
+    model, _ = eomt(t)
+    return model, t.EomtImageProcessor(size={"shortest_edge": 64, "longest_edge": None}, do_split_image=True)
+
+
 def semantic(name: str, build: Callable[[Any], tuple[Any, Any]], quick: bool = False) -> Architecture:
-    return Architecture(name, "image-segmentation", maker(build), expecter(), pictures, quick=quick)
+    return Architecture(name, TASK, maker(build), expecter(), pictures, quick=quick)
 
 
 def queries(name: str, build: Callable[[Any], tuple[Any, Any]], subtask: str) -> Architecture:
     options = {**SOFT, "subtask": subtask}
-    return Architecture(name, "image-segmentation", maker(build), expecter(**options), pictures, options)
+    return Architecture(name, TASK, maker(build), expecter(**options), pictures, options)
 
 
 ARCHITECTURES = [
@@ -193,5 +230,9 @@ ARCHITECTURES = [
     *(queries("detr", detr, task) for task in ("panoptic", "instance", "semantic")),
     *(queries("maskformer", maskformer, task) for task in ("panoptic", "instance", "semantic")),
     *(queries("mask2former", mask2former, task) for task in ("panoptic", "instance", "semantic")),
-    *(queries("eomt", eomt, task) for task in ("panoptic", "instance")),
+    *(
+        Architecture("eomt", TASK, maker(eomt), expect_eomt(task), pictures, {**SOFT, "subtask": task})
+        for task in ("panoptic", "instance")
+    ),
+    Architecture("eomt", TASK, maker(eomt_split), expect_eomt("semantic"), pictures, {"subtask": "semantic"}),
 ]
