@@ -82,16 +82,24 @@ def convert(
         external = proto.ByteSize() > 1_900_000_000
         onnx.save(proto, str(target), save_as_external_data=external, location="model.onnx_data" if external else None)
         net = OrtNet(target)
-        if (graph.multiply_adds() or 0) < PROBE_LIMIT:
+        reference = getattr(graph, "reference", [])  # of the original, run where the graph was made
+        if reference:
+            save_probe(folder, target.name, reference[0][0], net(reference[0][0]))
+        elif (graph.multiply_adds() or 0) < PROBE_LIMIT:
             feeds = probe(graph, net)
             save_probe(folder, target.name, feeds, net(feeds))
         entry: dict[str, Any] = {"file": "onnx/model.onnx", "precision": "fp32", "tolerance": 1e-3}
-        entry |= compare(net, Path(check), tolerance) if check is not None else {"verdict": "unverified"}
+        if check is not None:
+            entry |= compare(net, Path(check), tolerance)
+        elif reference:
+            entry |= compare_sets(net, reference, tolerance, getattr(graph, "referee", ""))
+        else:
+            entry["verdict"] = "unverified"
         write_files(folder, describe(graph, preprocessing, names, task))
         content = verification.document(task or "", [entry], {}, {"onnx": str(onnx.__version__)})
         content["verdict"] = entry["verdict"]
         content["source"] = graph.producer
-        if check is None:
+        if entry["verdict"] == "unverified":
             entry["message"] = "no outputs of the original were given (--check): what it computes was not compared"
         verification.write(folder, content)
         seal(folder, task or "", origin)
@@ -243,14 +251,14 @@ def _key(name: str) -> str:
 
 
 def _pair(wanted: Sequence[str], offered: Sequence[str], what: str, path: Path) -> dict[str, str]:
-    """Names of the network to the keys of the reference file; by position where one of each is unnamed."""
+    """Names of the network to the keys of the reference file; by position where one or all are unnamed."""
     by_key = {_key(name): name for name in wanted}
     pairs = {by_key[key]: key for key in offered if key in by_key}
     if len(pairs) < len(offered):
         left = [n for n in wanted if n not in pairs]
         rest = [k for k in offered if k not in pairs.values()]
-        if len(left) == len(rest) == 1:
-            pairs[left[0]] = rest[0]
+        if len(left) == len(rest) and (len(rest) == 1 or not pairs):
+            pairs |= dict(zip(left, rest))
         else:
             raise InputError(f"{path}: the {what} '{rest[0]}' is none of the network's ({', '.join(wanted)[:200]})")
     return pairs
@@ -283,13 +291,27 @@ def compare(net: OrtNet, path: Path, tolerance: float | None = None) -> dict[str
         `verdict`, `largest_difference`, `allowed`, and the difference of each output.
     """
     allowed = tolerance if tolerance is not None else given_tolerance(path)
+    sets = []
+    for inputs, expected in golden_sets(path):
+        names = _pair(list(net.inputs), list(inputs), "input", path)
+        outputs = _pair(net.outputs, list(expected), "output", path)
+        sets.append(({n: inputs[k] for n, k in names.items()}, {n: expected[k] for n, k in outputs.items()}))
+    return compare_sets(net, sets, allowed, path.name)
+
+
+def compare_sets(
+    net: OrtNet,
+    sets: Sequence[tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]],
+    allowed: float | None,
+    reference: str,
+) -> dict[str, Any]:
+    """`compare` with inputs and outputs by the network's own names."""
     worst, limit, problem = 0.0, 0.0, ""
     by_output: dict[str, float] = {}
-    for number, (inputs, expected) in enumerate(golden_sets(path)):
-        feeds = {name: inputs[key] for name, key in _pair(list(net.inputs), list(inputs), "input", path).items()}
-        found = net(feeds)
-        for name, key in _pair(net.outputs, list(expected), "output", path).items():
-            a, b = expected[key], found[name]
+    for number, (feeds, expected) in enumerate(sets):
+        found = net(dict(feeds))
+        for name, a in expected.items():
+            b = found[name]
             if a.shape != b.shape:
                 problem = problem or f"output '{name}' has the shape {list(b.shape)} instead of {list(a.shape)}"
                 continue
@@ -307,6 +329,6 @@ def compare(net: OrtNet, path: Path, tolerance: float | None = None) -> dict[str
         "largest_difference": to_json(worst),
         "allowed": limit,
         "outputs_compared": to_json(by_output),
-        "reference": path.name,
+        "reference": reference,
     }
     return result | ({"message": problem} if problem else {})

@@ -8,6 +8,7 @@ A reader is a module here with
                                        the ending of its name only breaks ties
     inspect(files) -> Report           what is in it, without running or unpickling anything of it
     read(files, options) -> Graph      its graph; absent where it is not converted, and then `inspect` gives the reason
+    HEAVY = True                       where reading takes seconds and another program's help: `inspect` leaves it
 
 The folder is the registry: a new format is a new file, and no reader imports another. What several need is in
 `shared/`: files, parsers that no content can crash or exhaust, the report, and the graph that becomes ONNX.
@@ -114,7 +115,7 @@ def inspect(paths: Sequence[str | os.PathLike[str]]) -> dict[str, Any]:
     report: Report = _guarded(module, files, lambda: module.inspect(files))
     if not hasattr(module, "read") and report.reason is None:
         report.reason = f"{module.TITLE} models are not converted yet"
-    if report.reason is None and not report.missing:
+    if report.reason is None and not report.missing and not getattr(module, "HEAVY", False):
         _try(module, files, report)
     return report.to_json() | {"bytes": sum(file.size for file in files)}
 

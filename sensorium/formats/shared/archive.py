@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 import zlib
 from pathlib import PurePosixPath
@@ -15,16 +16,20 @@ RATIO = 1100  # deflate cannot do better than 1032 to 1
 
 
 class Archive:
-    """The members of a zip file.
+    """The members of a zip file, or of one that lies within it.
+
+    Args:
+        file: the zip file.
+        data: the content of a zip file in it.
 
     Raises:
         InputError: it is cut short, not a zip file, or built to exhaust its reader.
     """
 
-    def __init__(self, file: File) -> None:
+    def __init__(self, file: File, data: bytes | None = None) -> None:
         self.file = file
         try:
-            self._zip = zipfile.ZipFile(file.path)
+            self._zip = zipfile.ZipFile(file.path if data is None else io.BytesIO(data))
             members = self._zip.infolist()
         except DAMAGE as error:
             raise InputError(f"{file.path}: a zip file that is truncated or corrupt: {str(error)[:120]}") from None
