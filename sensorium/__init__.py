@@ -323,16 +323,18 @@ def convert(
         MissingError: the package onnx is not installed (extra `formats`), or PyTorch for a checkpoint (extra `train`).
         Refused: the outputs differ from those of the original.
     """
+    from sensorium.conversion import checkpoint_of
     from sensorium.conversion import convert as run
-    from sensorium.conversion import is_checkpoint
 
-    if is_checkpoint(files):
+    if architecture is None and (folder := checkpoint_of(files)) is not None:
         from sensorium.errors import need
 
         need("torch", "train")
         from sensorium.training.pretrained import convert as export_checkpoint
 
-        report: dict[str, Any] = export_checkpoint(Path(files[0]), Path(out), task=task, force=force)
+        report: dict[str, Any] = export_checkpoint(
+            folder, Path(out), task=task, force=force, check=check, tolerance=tolerance
+        )
         return report
     return run(
         files,

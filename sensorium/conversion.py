@@ -23,16 +23,49 @@ PROBE_LIMIT = 10**12  # multiply-adds of a network that is run once to keep what
 TOLERANCE = 2e-5
 
 
-def is_checkpoint(sources: Sequence[str | Path]) -> bool:
-    """Whether this is one folder of Hugging Face with PyTorch's weights: config.json that names its architecture."""
-    folder = Path(sources[0]) if len(sources) == 1 else Path()
-    if not (len(sources) == 1 and (folder / "config.json").is_file()):
-        return False
-    weights = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json")
-    if not any(path for pattern in weights for path in folder.glob(pattern)):
-        return False
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json")
+
+
+def checkpoint_of(sources: Sequence[str | Path]) -> Path | None:
+    """The folder, if this is a checkpoint of Hugging Face: PyTorch's weights and a config.json naming an architecture.
+
+    Args:
+        sources: the folder, or files in it; the config.json may lie beside them.
+
+    Raises:
+        InputError: it is one, and a file of its weights is missing, damaged, or could run code.
+    """
+    paths = [Path(source) for source in sources]
+    folder = paths[0] if len(paths) == 1 and paths[0].is_dir() else paths[0].parent
+    if not (folder / "config.json").is_file() or any(path.parent != folder for path in paths if path != folder):
+        return None
+    found = sorted({path for pattern in WEIGHTS for path in folder.glob(pattern)})
+    if not found or not (paths == [folder] or set(paths) & set(found)):
+        return None
     config = files.read_json(folder / "config.json")
-    return isinstance(config, dict) and bool(config.get("architectures"))
+    if not isinstance(config, dict) or not config.get("architectures"):
+        return None
+    for path in found:
+        if path.suffix == ".json":
+            _check_shards(path)
+            continue
+        report = formats.inspect([path])
+        if path.suffix == ".bin" and report["why_not"]:
+            raise InputError(f"{path}: {report['why_not']}")
+    return folder
+
+
+def _check_shards(index: Path) -> None:
+    """Every file that an index of weights names lies beside it."""
+    content = files.read_json(index)
+    places = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(places, dict):
+        raise InputError(f"{index}: names no files of weights ('weight_map')")
+    for name in sorted({str(place) for place in places.values()}):
+        if Path(name).name != name or name in ("", ".", ".."):
+            raise InputError(f"{index}: '{name[:80]}' lies outside of its folder; refused")
+        if not (index.parent / name).is_file():
+            raise InputError(f"{index}: the file {name} that it names is missing")
 
 
 def convert(
@@ -295,7 +328,10 @@ def compare(net: OrtNet, path: Path, tolerance: float | None = None) -> dict[str
     for inputs, expected in golden_sets(path):
         names = _pair(list(net.inputs), list(inputs), "input", path)
         outputs = _pair(net.outputs, list(expected), "output", path)
-        sets.append(({n: inputs[k] for n, k in names.items()}, {n: expected[k] for n, k in outputs.items()}))
+        feeds = {n: inputs[k] for n, k in names.items()}
+        if "token_type_ids" in net.inputs and "input_ids" in feeds:  # zeros where they are not given
+            feeds.setdefault("token_type_ids", np.zeros_like(feeds["input_ids"]))
+        sets.append((feeds, {n: expected[k] for n, k in outputs.items()}))
     return compare_sets(net, sets, allowed, path.name)
 
 

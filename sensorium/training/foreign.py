@@ -301,11 +301,13 @@ def script(
     found = settle(module, names, kinds, told, [tuple(s) for s in traced], parameters, image_size)
 
     def write(feeds: Sample, outputs: list[str], free: dict[str, dict[int, str]], target: Path) -> None:
+        named = any(name for name, _ in call(module, feeds))
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
+            inputs = tuple(feeds.values())
             torch.onnx.export(
-                module,
-                tuple(feeds.values()),
+                torch.jit.trace(_Flat(module), inputs, strict=False, check_trace=False) if named else module,
+                inputs,
                 str(target),
                 input_names=list(feeds),
                 output_names=outputs,
@@ -316,6 +318,17 @@ def script(
         _renamed(target, list(feeds))
 
     return publish(module, write, found, kinds, folder)
+
+
+class _Flat(nn.Module):
+    """A module whose outputs are tensors one after another: dictionaries have no form in ONNX."""
+
+    def __init__(self, module: Any) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(tensor for _, tensor in _flat(self.module(*inputs), ""))
 
 
 def _line(error: Exception) -> str:
@@ -387,6 +400,13 @@ def exported(folder: str, path: str) -> dict[str, Any]:
             )
         proto = found.model_proto
         del proto.graph.value_info[:]
+        renamed: dict[str, str] = {}
+        for entry in [*proto.graph.input, *proto.graph.output]:
+            for axis, dim in enumerate(entry.type.tensor_type.shape.dim):
+                if label := chosen.get(entry.name, {}).get(axis):
+                    renamed[dim.dim_param] = label
+                if dim.dim_param in renamed:
+                    dim.dim_param = renamed[dim.dim_param]
         onnx.save(proto, target)
 
     return publish(module, write, shapes, kinds, folder, free)

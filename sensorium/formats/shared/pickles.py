@@ -246,7 +246,9 @@ class Reader:
 
     def named(self, text: str) -> Name:
         if text not in self.allowed:
-            raise InputError(f"{self.where}: refused: its pickle would import {text[:120]}; only arrays are read")
+            raise InputError(
+                f"{self.where}: refused as unsafe: its pickle would import {text[:120]}; only arrays are read"
+            )
         return Name(text)
 
     def key(self, value: Any) -> str:

@@ -7,16 +7,12 @@ converted by PyTorch itself in a child process with limits; so is a state dict w
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from sensorium import children
 from sensorium.errors import InputError
-from sensorium.formats.shared import json_text, pickles
+from sensorium.formats.shared import pickles, pytorch
 from sensorium.formats.shared.archive import Archive, open_zip
-from sensorium.formats.shared.finished import Finished, finished, references
 from sensorium.formats.shared.graph import Graph
 from sensorium.formats.shared.report import Report
 from sensorium.formats.shared.source import File, Options
@@ -26,8 +22,6 @@ from sensorium.formats.torch.tensors import LEGACY
 TITLE = "PyTorch"
 ENDINGS = (".pt", ".pth", ".pt2")
 HEAVY = True  # reading a graph takes PyTorch and seconds: `inspect` leaves it
-SECONDS = 300.0  # that converting may take
-MEMORY = 16 << 30  # of address space: PyTorch alone takes 3 GB of it
 CODE_LIMIT = 64 << 20
 MODULE = (
     "a whole module was pickled ({names}), which needs its own code to load; refused: where that code is, save "
@@ -151,13 +145,7 @@ def _state(file: File, report: Report) -> None:
     report.parameters = sum(_product(s) for s in shapes.values())
     report.metadata["tensors"] = shapes
     if not (file.path.parent / "config.json").is_file():
-        report.missing.append(MISSING)
-
-
-MISSING = (
-    "its layers: a state dict holds tensors and no graph; put the config.json of its Hugging Face model beside it, or "
-    "describe the layers in a file (--architecture FILE)"
-)
+        report.missing.append(pytorch.MISSING)
 
 
 def _product(shape: Sequence[int]) -> int:
@@ -248,57 +236,15 @@ def read(files: Sequence[File], options: Options) -> Graph:
     report = inspect(files)
     if report.reason is not None:
         raise InputError(f"{file.path}: {report.reason}")
-    shapes = {name: list(shape) for name, shape in {**options.examples, **options.shapes}.items()}
     if report.version == "pt2":
-        return _export(file, "exported", path=str(file.path.resolve()))
+        return pytorch.export(file, "exported", path=str(file.path.resolve()))
     if report.version == "TorchScript":
-        return _export(
+        return pytorch.export(
             file,
             "script",
             path=str(file.path.resolve()),
             traced=[list(s) for s in traced(open_zip(file))],
-            shapes=shapes,
+            shapes=pytorch.shapes(options),
             image_size=options.image_size,
         )
-    return layers(file, tensors.arrays(file), options)
-
-
-def layers(file: File, arrays: dict[str, Any], options: Options) -> Finished:
-    """A network of described layers with these parameters."""
-    if options.architecture is None:
-        raise InputError(f"{file.path}: {len(arrays)} tensors, but not {MISSING}")
-    described = json_text.load(File.of(options.architecture))
-    shapes = {name: list(shape) for name, shape in {**options.examples, **options.shapes}.items()}
-    with tempfile.TemporaryDirectory(prefix="sensorium-") as folder:
-        stored = Path(folder) / "weights.npz"
-        import numpy as np
-
-        names = list(arrays)
-        np.savez(stored, **{str(i): arrays[name] for i, name in enumerate(names)})
-        return _export(
-            file,
-            "layers",
-            path=str(stored),
-            names=names,
-            described=described,
-            where=str(options.architecture),
-            shapes=shapes,
-            image_size=options.image_size,
-        )
-
-
-def _export(file: File, work: str, **arguments: Any) -> Finished:
-    with tempfile.TemporaryDirectory(prefix="sensorium-") as folder:
-        told = children.run(
-            f"sensorium.training.foreign:{work}",
-            seconds=SECONDS,
-            memory=MEMORY,
-            what=str(file.path),
-            folder=folder,
-            **arguments,
-        )
-        graph = finished(Path(folder) / "model.onnx", TITLE)
-        graph.notes += [str(note) for note in told["notes"]]
-        graph.reference = references(Path(folder) / "reference.npz")
-        graph.referee = str(told["version"])
-        return graph
+    return pytorch.layers(file, tensors.arrays(file), options)

@@ -36,10 +36,11 @@ WORDS = frozenset(
     {"Max", "Min", "FloorDiv", "CeilDiv", "Mod", "PythonMod", "ModularIndexing", "CleanDiv", "IntTrueDiv", "TruncToInt",
      "FloatTrueDiv", "ToFloat", "CeilToInt", "FloorToInt", "RoundToInt", "Where", "Eq", "Ne", "Lt", "Le", "Gt", "Ge",
      "And", "Or", "Not", "True", "False", "true", "false", "oo", "int_oo", "Identity", "PowByNatural", "LShift",
-     "RShift", "Piecewise", "ceiling", "floor", "Abs", "Pow", "Mul", "Add", "Integer", "Rational"}
+     "RShift", "Piecewise", "ceiling", "floor", "Abs", "Pow", "Mul", "Add", "Integer", "Rational", "Float", "Symbol"}
 )  # fmt: skip
 SYMBOL = re.compile(r"[a-zA-Z_]\w*")
 EXPRESSION = re.compile(r"[\w\s+\-*/%(),.<>=&|~!]{0,2000}")
+CALLED = re.compile(r"(\w+)\s*\(")
 SIZE = re.compile(r"(s|u|z|f|zf|zuf)\d+|_?[a-z][a-z0-9_]{0,39}")  # a size of the program: s0, batch
 TREE = frozenset({"builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict", "collections.deque"})
 
@@ -67,7 +68,14 @@ def _strings(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 def _expression(text: str) -> bool:
     """Whether an expression of sizes is made of numbers, sizes and arithmetic alone."""
-    if not EXPRESSION.fullmatch(text) or "__" in text or re.search(r"\.\s*[A-Za-z_]|\*\*\s*\d{3}|\d{25}", text):
+    text = re.sub(r"'(\w{1,40})'", r"\1", text)  # Symbol('s0', integer=True)
+    if (
+        not EXPRESSION.fullmatch(text)
+        or "__" in text
+        or re.search(r"\.\s*[A-Za-z_]|\*\*\s*\d{3}|\d{25}|[)\]]\s*\(", text)
+    ):
+        return False
+    if not all(word in WORDS for word in CALLED.findall(text)):  # a name that is called is one of ours
         return False
     return all(word in WORDS or SIZE.fullmatch(word) for word in SYMBOL.findall(text))
 

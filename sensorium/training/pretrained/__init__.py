@@ -19,7 +19,9 @@ import torch
 import transformers
 
 from sensorium import files, model, verification
+from sensorium.conversion import compare
 from sensorium.errors import InputError, Refused
+from sensorium.nets.ort import OrtNet
 from sensorium.tasks import find, names
 from sensorium.training.export import graphs
 from sensorium.training.pretrained.checkpoint import Checkpoint, load
@@ -37,13 +39,23 @@ def form_of(config: dict[str, Any], task: str | None) -> ModuleType:
     return max(forms(), key=lambda module: (float(module.match(config, task)), module.__name__))
 
 
-def convert(folder: Path, out: Path, *, task: str | None = None, force: bool = False) -> dict[str, Any]:
+def convert(
+    folder: Path,
+    out: Path,
+    *,
+    task: str | None = None,
+    force: bool = False,
+    check: str | Path | None = None,
+    tolerance: float | None = None,
+) -> dict[str, Any]:
     """Write a model folder from a checkpoint, each of its networks checked against PyTorch.
 
     Args:
         folder: config.json, weights (safetensors, or pytorch_model.bin read without running code), and the files of
             its tokenizer or preprocessor.
         task: what it is to do; None for what its architecture says.
+        force: write it even where a network differs.
+        check: an .npz of inputs and outputs of the original to compare with as well; `tolerance` is allowed.
 
     Returns:
         What `verification.json` says, with inputs, outputs and the number of parameters.
@@ -66,14 +78,16 @@ def convert(folder: Path, out: Path, *, task: str | None = None, force: bool = F
             path = new / "onnx" / f"{stem}.onnx"
             written = write(part, path, checkpoint.name, checkpoint.task)
             model.save_probe(new, path.name, written.feeds, written.expected)
-            tolerance = verification.TOLERANCES["fp32"]
+            usual = verification.TOLERANCES["fp32"]
             entry = {
                 "file": f"onnx/{path.name}",
                 "precision": "fp32",
                 "largest_difference": written.difference,
-                "tolerance": tolerance,
-                "verdict": "pass" if written.difference <= tolerance else "fail",
+                "tolerance": usual,
+                "verdict": "pass" if written.difference <= usual else "fail",
             }
+            if check is not None:
+                entry |= compare(OrtNet(path), Path(check), tolerance)
             entries.append(entry)
             proto = onnx.load(str(path), load_external_data=False)
             operators.update(node.op_type for graph in graphs(proto.graph) for node in graph.node)
@@ -94,10 +108,11 @@ def convert(folder: Path, out: Path, *, task: str | None = None, force: bool = F
         origin = {"format": "Hugging Face checkpoint", "architecture": checkpoint.name, "name": folder.resolve().name}
         model.seal(new, checkpoint.task_name or "", origin)
         worst = max(entries, key=lambda entry: entry["largest_difference"])
+        allowed = worst.get("allowed", worst["tolerance"])
         if content["verdict"] == "fail" and not force:
             raise Refused(
                 f"{folder}: {checkpoint.name}: {worst['file']} differs from PyTorch by "
-                f"{worst['largest_difference']:.2g} (allowed: {worst['tolerance']:g}); nothing was written "
+                f"{worst['largest_difference']:.2g} (allowed: {allowed:g}); nothing was written "
                 "(--force writes it)"
             )
     return {
@@ -112,7 +127,7 @@ def convert(folder: Path, out: Path, *, task: str | None = None, force: bool = F
         "notes": notes,
         "verdict": content["verdict"],
         "largest_difference": worst["largest_difference"],
-        "allowed": worst["tolerance"],
+        "allowed": allowed,
     }
 
 

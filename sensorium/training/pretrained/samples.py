@@ -101,7 +101,7 @@ def by_config_tensors(model: Any, other: bool) -> Batch:
     rows = 3 if other else 2
     name = model.main_input_name
     if name == "pixel_values":
-        size = getattr(config, "image_size", None) or 224
+        size = getattr(config, "image_size", None) or (256 if other else 224)  # a network that says none takes any
         height, width = (size, size) if isinstance(size, int) else tuple(size)[:2]
         return {name: torch.randn(rows, getattr(config, "num_channels", 3), height, width, generator=rng)}
     if name == "input_values":
