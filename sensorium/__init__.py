@@ -43,14 +43,22 @@ def __getattr__(name: str) -> Any:
 
 
 def load(
-    model: str | Path, *, precision: str | None = None, threads: int | None = None, task: str | None = None
+    model: str | Path,
+    *,
+    engine: str | None = None,
+    precision: str | None = None,
+    threads: int | None = None,
+    device: str | None = None,
+    task: str | None = None,
 ) -> Predictor:
     """A model ready to answer.
 
     Args:
         model: a model folder, or a run folder (its best model).
-        precision: `fp32`, `fp16`, `int8` or `int4`; None for the folder's best.
+        engine: `onnxruntime` or `openvino`; None for what `tune` found on this machine, or else `onnxruntime`.
+        precision: `fp32`, `fp16`, `int8`, `int4`, or with OpenVINO `bf16`; None for what `tune` found, or else fp32.
         threads: of one run; None for all cores.
+        device: `cpu`, or `cuda`, `coreml`, `directml` where the installed onnxruntime can use them.
         task: another task than the folder names that the same files serve: a detector can also track.
 
     Returns:
@@ -59,9 +67,10 @@ def load(
     Raises:
         InputError: there is no model at this path.
     """
+    from sensorium.nets import Settings
     from sensorium.predictor import Predictor
 
-    return Predictor(model, precision=precision, threads=threads, task=task)
+    return Predictor(model, Settings(engine, precision, threads, device), task=task)
 
 
 def open_data(
@@ -165,8 +174,10 @@ def evaluate(
     *,
     split: str | None = None,
     splits: str | Path | None = None,
+    engine: str | None = None,
     precision: str | None = None,
     threads: int | None = None,
+    device: str | None = None,
     task: str | None = None,
     **options: Any,
 ) -> Evaluation:
@@ -177,6 +188,7 @@ def evaluate(
         data: a data set that `open_data` reads.
         split: `train`, `val`, `test` or `all`; None takes test, else val, else all.
         splits: a `splits.json` that says which example belongs where.
+        engine, precision, threads, device: as for `load`.
         task: another task than the folder names that the same files serve.
         options: of the task's answer, over those it evaluates with.
 
@@ -187,8 +199,10 @@ def evaluate(
         InputError: model or data cannot be read or do not fit each other.
     """
     from sensorium.evaluation import evaluate as run
+    from sensorium.nets import Settings
 
-    return run(model, data, split=split, splits=splits, precision=precision, threads=threads, task=task, **options)
+    settings = Settings(engine, precision, threads, device)
+    return run(model, data, split=split, splits=splits, settings=settings, task=task, **options)
 
 
 def verify(
@@ -210,13 +224,15 @@ def verify(
     """
     from sensorium.evaluation import evaluate as measure
     from sensorium.model import open_model
+    from sensorium.nets import Settings
     from sensorium.verification import verify as check
 
     folder = open_model(model)
     found = None
     if data is not None and check(folder)["verdict"] != "fail":
         recorded = folder.verification.get("data", {}).get("split")
-        found = measure(model, data, split=split or recorded, precision=precision)
+        settings = Settings(engine="onnxruntime", precision=precision)  # as it was recorded, not as it was tuned
+        found = measure(model, data, split=split or recorded, settings=settings)
     return check(folder, found, precision)
 
 

@@ -10,6 +10,7 @@ from sensorium import files, inference
 from sensorium.data import Dataset, Example, open_data
 from sensorium.errors import InputError
 from sensorium.inference import Evaluation
+from sensorium.nets import Settings
 from sensorium.ops import bootstrap
 from sensorium.predictor import Predictor
 from sensorium.runs import SPLITS, of_model
@@ -66,14 +67,13 @@ def evaluate(
     *,
     split: str | None = None,
     splits: str | Path | None = None,
-    precision: str | None = None,
-    threads: int | None = None,
+    settings: Settings | None = None,
     task: str | None = None,
     progress: Callable[[int], object] | None = None,
     **options: Any,
 ) -> Evaluation:
     """See `sensorium.evaluate`."""
-    predictor = Predictor(model, precision=precision, threads=threads, task=task)
+    predictor = Predictor(model, settings, task=task)
     kind = predictor.task
     dataset = open_data(Path(data), splits=splits, task=kind.name)
     name, examples, learn = examples_of(kind, dataset, split, model)
@@ -91,7 +91,7 @@ def compare(
     **options: Any,
 ) -> dict[str, Any]:
     """See `sensorium.compare`."""
-    first, second = (Predictor(m, precision=p) for m, p in zip((a, b), precisions))
+    first, second = (Predictor(m, Settings(engine="onnxruntime", precision=p)) for m, p in zip((a, b), precisions))
     if first.task.name != second.task.name:
         raise InputError(f"{a} is a model for {first.task.name}, {b} for {second.task.name}: nothing to compare")
     dataset = open_data(Path(data), splits=splits, task=first.task.name)

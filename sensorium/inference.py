@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import inspect
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 from sensorium.errors import InputError, SensoriumError
+from sensorium.nets.ort import available_cores
 from sensorium.ops import batches, bootstrap
 from sensorium.ops.batches import collate as collate
-from sensorium.tasks import Nets, Tally, Task, options, source_of
+from sensorium.tasks import Arrays, Nets, Tally, Task, options, source_of
 
 BATCH_SIZE = 16
 
@@ -25,8 +27,15 @@ def run(task: Task, nets: Nets, sources: Sequence[Any], **given: Any) -> list[An
         given: options of the task's answer.
 
     Raises:
-        InputError: an option that the task does not have, or inputs that the network does not take.
+        InputError: an option that the task does not have or that is missing, or inputs that the network does not take.
     """
+    return _run(task, nets, sources, None, given)
+
+
+def _run(
+    task: Task, nets: Nets, sources: Sequence[Any], items: Sequence[Arrays] | None, given: dict[str, Any]
+) -> list[Any]:
+    """`run`, with the arrays of the sources where they are prepared already."""
     choices = options(type(task))
     known = {o.name for o in choices}
     if unknown := sorted(set(given) - known):
@@ -43,7 +52,7 @@ def run(task: Task, nets: Nets, sources: Sequence[Any], **given: Any) -> list[An
     if "model" not in nets:
         raise InputError(f"{task.name} runs one network, onnx/model.onnx; this folder has {', '.join(nets)}")
     net = nets["model"]
-    items = [task.prepare(source) for source in sources]
+    items = [task.prepare(source) for source in sources] if items is None else items
     results: list[Any] = [None] * len(items)
     for i, outputs in batches.outputs(net, items, task.padding, len(items)):
         results[i] = task.decode(outputs, sources[i], **given)
@@ -58,40 +67,76 @@ def open_source(task: Task, source: Any) -> Any:
         return error
 
 
+def _ready(task: Task, source: Any) -> tuple[Any, Arrays | None]:
+    """The source opened, or the error; and prepared, where the task runs one network once."""
+    opened = open_source(task, source)
+    if isinstance(opened, SensoriumError) or hasattr(task, "predict"):
+        return opened, None
+    try:
+        return opened, task.prepare(opened)
+    except SensoriumError as error:
+        return error, None
+
+
 def stream(
-    task: Task, nets: Nets, sources: Iterable[Any], *, batch_size: int = BATCH_SIZE, **given: Any
+    task: Task,
+    nets: Nets,
+    sources: Iterable[Any],
+    *,
+    batch_size: int = BATCH_SIZE,
+    readers: int | None = None,
+    **given: Any,
 ) -> Iterator[tuple[Any, Any]]:
-    """Answer any number of sources with bounded memory: the next batch is opened while this one is computed.
+    """Answer any number of sources with bounded memory: the next are read and prepared while these are computed.
+
+    Args:
+        batch_size: sources that are computed together.
+        readers: threads that open and prepare; None for as many as there are cores, less the one that computes.
 
     Yields:
         (source, result) in the order given; where one cannot be answered, the result is the `SensoriumError`.
     """
     waiting = iter(sources)
-    with ThreadPoolExecutor(1) as opener:
-
-        def next_batch() -> list[tuple[Any, Any]]:
-            return [(s, open_source(task, s)) for s in islice(waiting, batch_size)]
-
-        pending = opener.submit(next_batch)
-        position = 0
-        while batch := pending.result():
-            pending = opener.submit(next_batch)
-            here = _seeded(task, given, position)
-            good = [i for i, (_, opened) in enumerate(batch) if not isinstance(opened, SensoriumError)]
-            answers = dict(zip(good, answer_each(task, nets, [batch[i][1] for i in good], **here)))
-            for i, (source, opened) in enumerate(batch):
-                yield source, answers.get(i, opened)
-            position += len(batch)
-
-
-def answer_each(task: Task, nets: Nets, opened: Sequence[Any], **given: Any) -> list[Any]:
-    """`run`, where one bad example among many fails alone: its place holds the `SensoriumError`."""
+    readers = readers or max(1, available_cores() - 1)
+    pool = ThreadPoolExecutor(readers)
     try:
-        return run(task, nets, opened, **given)
+        pending: deque[tuple[Any, Future[tuple[Any, Arrays | None]]]] = deque()
+        position = 0
+        while True:
+            for source in islice(waiting, 2 * batch_size - len(pending)):
+                pending.append((source, pool.submit(_ready, task, source)))
+            if not pending:
+                return
+            batch = [pending.popleft() for _ in range(min(batch_size, len(pending)))]
+            opened = [future.result() for _, future in batch]
+            good = [i for i, (one, _) in enumerate(opened) if not isinstance(one, SensoriumError)]
+            items = [arrays for i in good if (arrays := opened[i][1]) is not None]
+            here = _seeded(task, given, position)
+            answers = dict(zip(good, answer_each(task, nets, [opened[i][0] for i in good], items or None, **here)))
+            for i, (source, _) in enumerate(batch):
+                yield source, answers.get(i, opened[i][0])
+            position += len(batch)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def answer_each(
+    task: Task, nets: Nets, opened: Sequence[Any], items: Sequence[Arrays] | None = None, **given: Any
+) -> list[Any]:
+    """Answers to opened sources; where one of them fails, its place holds the error.
+
+    Args:
+        items: their arrays, where they are prepared already.
+    """
+    try:
+        return _run(task, nets, opened, items, given)
     except SensoriumError as error:
         if len(opened) == 1:
             return [error]
-        return [answer_each(task, nets, [one], **_seeded(task, given, i))[0] for i, one in enumerate(opened)]
+        return [
+            answer_each(task, nets, [one], items and [items[i]], **_seeded(task, given, i))[0]
+            for i, one in enumerate(opened)
+        ]
 
 
 def _seeded(task: Task, given: dict[str, Any], position: int) -> dict[str, Any]:

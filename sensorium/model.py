@@ -12,7 +12,7 @@ import numpy as np
 
 from sensorium import files, tasks
 from sensorium.errors import InputError
-from sensorium.nets import FolderNets
+from sensorium.nets import FolderNets, Settings
 from sensorium.version import __version__
 
 MANIFEST = "sensorium.json"
@@ -119,9 +119,15 @@ class Model:
         except (TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{self.path}: its files do not describe a {kind.name} model: {error}") from None
 
-    def nets(self, precision: str | None = None, threads: int | None = None) -> FolderNets:
+    def nets(self, settings: Settings | None = None) -> FolderNets:
         """The networks of the folder, opened when first used."""
-        return FolderNets(self.path, precision, threads)
+        return FolderNets(self.path, settings)
+
+    @property
+    def stamp(self) -> str:
+        """SHA-256 of `sensorium.json`, which has the hash of every file; empty where it is absent."""
+        path = self.path / MANIFEST
+        return files.sha256(path) if path.is_file() else ""
 
     def fingerprint(self) -> str:
         """SHA-256 over what `sensorium.json` lists, or over the folder's networks where it is absent."""

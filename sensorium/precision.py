@@ -19,7 +19,7 @@ from sensorium.errors import InputError, Refused, SensoriumError, need
 from sensorium.evaluation import examples_of
 from sensorium.media import made_up
 from sensorium.model import difference, load_probe, open_model, save_probe, seal
-from sensorium.nets import SUFFIXES, FolderNets
+from sensorium.nets import SUFFIXES, FolderNets, Settings
 from sensorium.nets.ort import OrtNet
 from sensorium.runs import of_model
 from sensorium.tasks import Nets, source_of, to_json
@@ -207,7 +207,7 @@ def export(
     need("onnx", "formats")
     model = open_model(path)
     task = model.task()
-    nets = model.nets("fp32")
+    nets = model.nets(Settings(precision="fp32"))
     measured: list[Example] = []
     calibration: list[Example] = []
     name = ""
@@ -253,7 +253,7 @@ def export(
             raise Refused(f"{model.path}: no product with a matrix of weights, nothing to write in {to}")
         if measured:
             before = inference.evaluate(task, nets, measured, split=name, resamples=0)
-            after = inference.evaluate(task, FolderNets(new, to), measured, split=name, resamples=0)
+            after = inference.evaluate(task, FolderNets(new, Settings(precision=to)), measured, split=name, resamples=0)
             result = verification.compare_evaluations(to, task.metric, task.lower_is_better, before, after)
             result["data"] = {"split": name, "examples": len(measured)}
             for entry in entries:

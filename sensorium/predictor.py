@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from sensorium import inference
-from sensorium.errors import SensoriumError
-from sensorium.model import Model, open_model
-from sensorium.nets import FolderNets
+from sensorium.errors import InputError, SensoriumError
+from sensorium.model import MANIFEST, Model, open_model
+from sensorium.nets import FolderNets, Settings
 
 
 class Predictor:
@@ -21,22 +21,23 @@ class Predictor:
 
     Args:
         path: a model folder, or a run folder (its best model).
-        precision: `fp32`, `fp16`, `int8` or `int4`; None for the folder's best.
-        threads: of one run; None for all cores this process may use.
+        settings: how its networks are run; what they leave free is what `tune` recorded, or else the default.
         task: another task than the folder names that the same files serve: a detector can also track.
 
     Raises:
         InputError: there is no model at this path.
     """
 
-    def __init__(
-        self, path: str | Path, *, precision: str | None = None, threads: int | None = None, task: str | None = None
-    ) -> None:
+    def __init__(self, path: str | Path, settings: Settings | None = None, *, task: str | None = None) -> None:
         self.model: Model = open_model(path)
         self.task_name = task
-        self.precision = precision
-        self.threads = threads
+        self.settings = (settings or Settings()).or_recorded(self.model.path)
         self._forget()
+
+    @property
+    def precision(self) -> str | None:
+        """The precision that was asked for, or found best by `tune`; None for the folder's own."""
+        return self.settings.precision
 
     def _forget(self) -> None:
         self._task: Any = None
@@ -45,11 +46,13 @@ class Predictor:
 
     def __getstate__(self) -> dict[str, Any]:
         path = str(self.model.path.absolute())
-        return {"path": path, "precision": self.precision, "threads": self.threads, "task": self.task_name}
+        return {"path": path, "model": self.model.stamp, "settings": self.settings, "task": self.task_name}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.model = Model(Path(state["path"]))
-        self.precision, self.threads, self.task_name = state["precision"], state["threads"], state["task"]
+        self.model = open_model(state["path"])
+        if self.model.stamp != state["model"]:
+            raise InputError(f"{state['path']}: not the model that was sent: its {MANIFEST} has changed")
+        self.settings, self.task_name = state["settings"], state["task"]
         self._forget()
 
     def __repr__(self) -> str:
@@ -67,7 +70,7 @@ class Predictor:
         """The networks of the folder."""
         # A session does not survive a fork: its threads stay behind in the parent.
         if self._nets is None or self._process != os.getpid():
-            self._nets, self._process = self.model.nets(self.precision, self.threads), os.getpid()
+            self._nets, self._process = self.model.nets(self.settings), os.getpid()
         return self._nets
 
     def predict(self, source: Any, **options: Any) -> Any:
@@ -87,7 +90,8 @@ class Predictor:
 
     def stream(self, sources: Iterable[Any], **options: Any) -> Iterator[tuple[Any, Any]]:
         """Answers to any number of sources, in order, with bounded memory: (source, result or `SensoriumError`)."""
-        return inference.stream(self.task, self.nets, sources, **options)
+        size = self.settings.batch_size or inference.BATCH_SIZE
+        return inference.stream(self.task, self.nets, sources, **{"batch_size": size, **options})
 
     def warm_up(self) -> None:
         """Load the task and every network of the folder, so that the first question does not wait.

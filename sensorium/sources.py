@@ -3,19 +3,44 @@
 from __future__ import annotations
 
 import glob
+import io
 import json
 import sys
+import wave
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from sensorium.errors import InputError
+from sensorium.tasks import parts
 
 ENDINGS = {
     "image": (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"),
     "audio": (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif", ".m4a"),
 }
-TEXTS = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".md", ".log")
+TEXT_FILES = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".md", ".log")
+TEXTS = frozenset(
+    {
+        "text",
+        "label",
+        "labels",
+        "translation",
+        "question",
+        "context",
+        "query",
+        "passages",
+        "prompt",
+        "messages",
+        "role",
+        "content",
+        "words",
+        "sentences",
+        "source_sentence",
+    }
+)
+"""Fields of the data whose strings are the content itself."""
 
 
 def expand(
@@ -49,7 +74,7 @@ def expand(
                 if row.strip():
                     yield shown, {**others, **_object(row, shown)}
             continue
-        if fields[0] not in ENDINGS and Path(name).suffix.lower() in TEXTS and _is_file(name):
+        if fields[0] not in ENDINGS and Path(name).suffix.lower() in TEXT_FILES and _is_file(name):
             yield name, {fields[0]: _value(name), **others}  # one text of several lines
             continue
         for shown, source in _named(fields[0], name):
@@ -68,7 +93,7 @@ def _object(text: str, where: str) -> dict[str, Any]:
 
 def _value(given: str) -> Any:
     """What a flag gives: the content of a text file, a JSON list or object, or the text itself."""
-    if Path(given[:4096]).suffix.lower() in (*TEXTS, ".json") and _is_file(given):
+    if Path(given[:4096]).suffix.lower() in (*TEXT_FILES, ".json") and _is_file(given):
         try:
             given = Path(given).read_text("utf-8")
         except UnicodeDecodeError:
@@ -99,7 +124,7 @@ def _named(kind: str, name: str) -> Iterator[tuple[str, Any]]:
                     yield f"{name}:{number}", line.rstrip("\n")
         except UnicodeDecodeError:
             raise InputError(f"{name}: not UTF-8 text") from None
-    elif Path(name).suffix.lower() in TEXTS and not any(c.isspace() for c in name):
+    elif Path(name).suffix.lower() in TEXT_FILES and not any(c.isspace() for c in name):
         raise InputError(f"{name}: no such file (a text that only looks like one goes through standard input, `-`)")
     else:
         yield name, name
@@ -130,3 +155,37 @@ def _files(kind: str, name: str) -> Iterator[tuple[str, Any]]:
             raise InputError(f"{name}: no such file")
     for one in found:
         yield one, one
+
+
+def example(task: Any) -> Any:
+    """A made-up example for the first inference of a process; None where nothing is known of the source."""
+    if len(parts(task)) == 1:
+        return _example(task, task.source)
+    made = {name: _example(task, name) for name in parts(task)}
+    return {name: value for name, value in made.items() if value is not None}
+
+
+def _example(task: Any, field: str) -> Any:
+    if field in ("image", "frames"):
+        made = io.BytesIO()
+        Image.linear_gradient("L").convert("RGB").save(made, "PNG")
+        return made.getvalue() if field == "image" else [made.getvalue()] * 2
+    if field == "audio":
+        made = io.BytesIO()
+        with wave.open(made, "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(16000)
+            file.writeframes(bytes(range(256)) * 125)
+        return made.getvalue()
+    if field == "label":
+        return next(iter(labels(task)), None)
+    return "a" if field in TEXTS - {"words", "labels", "messages", "passages"} else None
+
+
+def labels(task: Any) -> list[str]:
+    """The labels that a task's model knows, in order; empty where it has none."""
+    found = getattr(task, "labels", None) or getattr(task, "id2label", None) or []
+    if isinstance(found, Mapping):
+        found = [found[k] for k in sorted(found, key=lambda k: (len(str(k)), str(k)))]
+    return [str(label) for label in found] if isinstance(found, (list, tuple)) else []

@@ -16,8 +16,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", help="folder or file of examples")
     parser.add_argument("--split", metavar="S", help="train, val, test or all")
     parser.add_argument("--splits", metavar="FILE", help="a splits.json that says which example belongs where")
-    parser.add_argument("--precision-a", choices=("fp32", "fp16", "int8"), help="of A")
-    parser.add_argument("--precision-b", choices=("fp32", "fp16", "int8"), help="of B")
+    parser.add_argument("--precision-a", choices=("fp32", "fp16", "int8", "int4"), help="of A")
+    parser.add_argument("--precision-b", choices=("fp32", "fp16", "int8", "int4"), help="of B")
     parser.add_argument("--json", action="store_true", help="one JSON document")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 
 from sensorium.cli import text
-from sensorium.cli.options import add_task_options, task_options
+from sensorium.cli.options import add_settings, add_task_options, settings_of, task_options
 from sensorium.errors import InputError, Refused
 
 
@@ -27,8 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", metavar="S", help="train, val, test or all (default: test, else val, else all)")
     parser.add_argument("--splits", metavar="FILE", help="a splits.json that says which example belongs where")
     parser.add_argument("--task", metavar="TASK", help="another task that the model can do: a detector can also track")
-    parser.add_argument("--precision", choices=("fp32", "fp16", "int8"), help="of the network")
-    parser.add_argument("--threads", type=int, metavar="N", help="of one run (default: all cores)")
+    add_settings(parser)
     parser.add_argument(
         "--min", type=bound, action="append", default=[], metavar="METRIC=VALUE", help="exit 1 below this"
     )
@@ -54,8 +53,7 @@ def run(given: argparse.Namespace) -> int:
             given.data,
             split=given.split,
             splits=given.splits,
-            precision=given.precision,
-            threads=given.threads,
+            settings=settings_of(given),
             task=given.task,
             progress=bar.update,
             **task_options(given),

@@ -15,6 +15,21 @@ PREFIX = "option_"
 PART = "part_"
 
 
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """The flags that say how the networks are run."""
+    parser.add_argument("--engine", choices=("onnxruntime", "openvino"), help="what runs the networks")
+    parser.add_argument("--precision", choices=("fp32", "fp16", "bf16", "int8", "int4"), help="of the networks")
+    parser.add_argument("--threads", type=int, metavar="N", help="of one run (default: all cores)")
+    parser.add_argument("--device", choices=("cpu", "cuda", "coreml", "directml"), help="as the onnxruntime has them")
+
+
+def settings_of(given: argparse.Namespace) -> Any:
+    """The settings that `add_settings` reads."""
+    from sensorium.nets import Settings
+
+    return Settings(given.engine, given.precision, given.threads, given.device)
+
+
 def switch(value: str) -> bool:
     """`true` or `false`."""
     if value.lower() in ("true", "yes", "1"):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sensorium.cli import text
-from sensorium.cli.options import add_parts, add_task_options, given_parts, task_options
+from sensorium.cli.options import add_parts, add_settings, add_task_options, given_parts, settings_of, task_options
 from sensorium.errors import SensoriumError
 
 
@@ -22,8 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help='a JSON line for each: {"source", "result"}')
     parser.add_argument("--draw", metavar="DIR", help="write each answer as a picture into this folder")
     parser.add_argument("--task", metavar="TASK", help="another task that the model can do: a detector can also track")
-    parser.add_argument("--precision", choices=("fp32", "fp16", "int8"), help="of the network")
-    parser.add_argument("--threads", type=int, metavar="N", help="of one run (default: all cores)")
+    add_settings(parser)
 
 
 def prepare(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
@@ -36,7 +35,7 @@ def run(given: argparse.Namespace) -> int:
     from sensorium.predictor import Predictor
     from sensorium.tasks import parts, to_json
 
-    predictor = Predictor(given.model, precision=given.precision, threads=given.threads, task=given.task)
+    predictor = Predictor(given.model, settings_of(given), task=given.task)
     task = predictor.task
     if given.draw:
         Path(given.draw).mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 
+from sensorium.cli.options import add_settings, settings_of
 from sensorium.errors import need
 
 
@@ -29,6 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--grace", type=float, default=30.0, metavar="S", help="seconds to finish what was accepted (default 30)"
     )
+    add_settings(parser)
     parser.epilog = "A token in the environment variable SENSORIUM_TOKEN is asked of every client."
 
 
@@ -43,6 +45,7 @@ def run(given: argparse.Namespace) -> int:
         limits["body"] = int(given.max_body * 2**20)
     return serving.run(
         given.model,
+        settings=settings_of(given),
         host=given.host,
         port=given.port,
         hosts=given.allow_host,

@@ -16,7 +16,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="model or run folder")
     parser.add_argument("data", metavar="DATA", nargs="?", help="the data it was verified on, to measure again")
     parser.add_argument("--split", metavar="S", help="of the data (default: the recorded one)")
-    parser.add_argument("--precision", choices=("fp32", "fp16", "int8"), help="to measure")
+    parser.add_argument("--precision", choices=("fp32", "fp16", "int8", "int4"), help="to measure")
     parser.add_argument("--json", action="store_true", help="one JSON document")
 
 

@@ -6,7 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from sensorium.errors import InputError, MissingError
+from sensorium.nets.openvino import OpenVinoNet
 from sensorium.nets.ort import OrtNet
+from sensorium.nets.settings import Settings
+
+__all__ = ["SUFFIXES", "FolderNets", "Opened", "Settings", "split_stem"]
+
+Opened = OrtNet | OpenVinoNet
 
 # File-name suffix of each precision, as transformers.js and the onnx-community folders spell them.
 SUFFIXES = {"fp32": "", "fp16": "_fp16", "int8": "_quantized", "int4": "_q4"}
@@ -20,23 +26,25 @@ def split_stem(stem: str) -> tuple[str, str]:
     return stem, "fp32"
 
 
-class FolderNets(Mapping[str, OrtNet]):
+class FolderNets(Mapping[str, Opened]):
     """The networks in a model folder's `onnx/`, each opened when it is first asked for.
 
     Args:
         folder: the model folder.
-        precision: a key of `SUFFIXES`; None takes fp32, or what there is where there is no fp32. A file that
-            does not exist in the precision asked for is taken in fp32, as long as one file has that precision.
-        threads: of one run; None for all cores this process may use.
+        settings: the engine, the device, the threads, and the precision: None takes fp32, or what there is where there
+            is no fp32. A file that does not exist in the precision asked for is taken in fp32, as long as one file has
+            that precision.
 
     Raises:
         InputError: the folder holds no network.
         MissingError: no network has this precision.
     """
 
-    def __init__(self, folder: Path, precision: str | None = None, threads: int | None = None) -> None:
-        self.threads = threads
-        self.precision = precision
+    def __init__(self, folder: Path, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        if self.settings.precision == "bf16" and self.settings.engine != "openvino":
+            raise InputError("bf16 is computed by OpenVINO: ask for engine 'openvino', too")
+        precision = None if self.settings.precision == "bf16" else self.settings.precision
         found: dict[str, dict[str, Path]] = {}
         for path in sorted((folder / "onnx").glob("*.onnx")):
             stem, kind = split_stem(path.stem)
@@ -53,13 +61,17 @@ class FolderNets(Mapping[str, OrtNet]):
             stem: kinds.get(precision or "fp32") or kinds.get("fp32") or next(iter(kinds.values()))
             for stem, kinds in found.items()
         }
-        self._open: dict[str, OrtNet] = {}
+        self._open: dict[str, Opened] = {}
 
-    def __getitem__(self, name: str) -> OrtNet:
+    def __getitem__(self, name: str) -> Opened:
         if name not in self._open:
             if name not in self.paths:
                 raise KeyError(name)
-            self._open[name] = OrtNet(self.paths[name], self.threads)
+            how = self.settings
+            if how.engine == "openvino":
+                self._open[name] = OpenVinoNet(self.paths[name], how.threads, how.precision == "bf16")
+            else:
+                self._open[name] = OrtNet(self.paths[name], how.threads, how.device or "cpu")
         return self._open[name]
 
     def __contains__(self, name: object) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from sensorium.errors import InputError
+from sensorium.errors import InputError, MissingError
 
 Arrays = dict[str, np.ndarray]
 DTYPES = {
@@ -25,6 +25,14 @@ DTYPES = {
 }
 
 
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "directml": "DmlExecutionProvider",
+}
+
+
 def available_cores() -> int:
     """Cores that this process may use (an affinity mask or a container's limit counts)."""
     if hasattr(os, "sched_getaffinity"):
@@ -35,15 +43,26 @@ def available_cores() -> int:
 class OrtNet:
     """One ONNX file as a function from named arrays to named arrays, all with a batch axis.
 
+    Args:
+        path: the file.
+        threads: of one run; None for all cores this process may use.
+        device: a key of `PROVIDERS`.
+
     Attributes:
         inputs: name to (shape, dtype); a free axis of a shape is its name or None.
         outputs: names, in the order of the file.
 
     Raises:
         InputError: the file is not a network that ONNX Runtime can run.
+        MissingError: the installed ONNX Runtime does not know the device.
     """
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
+    def __init__(self, path: Path, threads: int | None = None, device: str = "cpu") -> None:
+        if PROVIDERS[device] not in ort.get_available_providers():
+            has = ", ".join(name for name, provider in PROVIDERS.items() if provider in ort.get_available_providers())
+            raise MissingError(
+                f"the installed onnxruntime cannot use {device} (it can use {has}); install the one for {device}"
+            )
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or available_cores()
         options.inter_op_num_threads = 1
@@ -52,7 +71,7 @@ class OrtNet:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.path = path
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(str(path), options, providers=[PROVIDERS[device]])
         except Exception as error:  # ONNX Runtime raises many kinds for a file it cannot read
             reason = str(error).split("\n", 1)[0].split(" : ")[-1][:200]
             raise InputError(f"{path}: not a network that ONNX Runtime {ort.__version__} can run: {reason}") from None

@@ -22,6 +22,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from sensorium import sources
 from sensorium.errors import InputError, SensoriumError
 from sensorium.serving import schema, wire
 from sensorium.serving.batching import Batcher, Predictor, Threads, answer
@@ -104,7 +105,7 @@ class Service:
 def warm_up(predictor: Predictor) -> None:
     """Load a model and let it answer one made-up example, all the way to JSON."""
     predictor.warm_up()
-    source = wire.sample(predictor.task)
+    source = sources.example(predictor.task)
     if source is None and predictor.task.source != "label":
         return
     chosen = {o.name: ["a", "b"] for o in options(type(predictor.task)) if o.default is inspect.Parameter.empty}
@@ -174,9 +175,9 @@ async def _call(request: Request, service: Service, name: str) -> wire.Call:
         return await wire.from_form(body, request.headers, query, parts(service.models[name].task), options, limits)
     family = kind.partition("/")[0]
     media = kind in ("", "application/octet-stream") or family in ("image", "audio", "video")
-    if media if field not in wire.TEXTS else kind == "text/plain":
+    if media if field not in sources.TEXTS else kind == "text/plain":
         return await service.openers.run(wire.from_bytes, body, query, field, options, limits)
-    right = "text/plain" if field in wire.TEXTS else "the file's own type (image/png, audio/wav ...)"
+    right = "text/plain" if field in sources.TEXTS else "the file's own type (image/png, audio/wav ...)"
     raise Rejection(415, f"Content-Type must be application/json, multipart/form-data or {right}")
 
 
@@ -294,9 +295,9 @@ def describe(name: str, predictor: Predictor) -> dict[str, Any]:
         "task": task.name,
         "description": doc[0] if doc else "",
         "source": task.source,
-        "source_kind": "text" if task.source in wire.TEXTS else "file",
-        "parts": {part: "text" if part in wire.TEXTS else "file" for part in parts(task)},
-        "labels": wire.labels(task),
+        "source_kind": "text" if task.source in sources.TEXTS else "file",
+        "parts": {part: "text" if part in sources.TEXTS else "file" for part in parts(task)},
+        "labels": sources.labels(task),
         "options": schema.of_options(task),
         "metrics": card(predictor),
     }
@@ -333,7 +334,7 @@ async def document(request: Request) -> Response:
     """GET /openapi.json"""
     service = _service(request)
     served = {name: predictor.task for name, predictor in service.models.items()}
-    return JSONResponse(schema.openapi(served, wire.TEXTS, service.limits))
+    return JSONResponse(schema.openapi(served, sources.TEXTS, service.limits))
 
 
 async def live(request: Request) -> Response:

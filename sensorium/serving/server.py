@@ -20,6 +20,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sensorium.errors import InputError
+from sensorium.nets import Settings
 from sensorium.serving.app import Service, build_app
 from sensorium.serving.batching import Predictor
 from sensorium.serving.guard import is_address
@@ -98,7 +99,7 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def named(paths: Iterable[str | Path]) -> dict[str, Predictor]:
+def named(paths: Iterable[str | Path], settings: Settings | None = None) -> dict[str, Predictor]:
     """Predictors by the names of their folders: `runs/birds/model` is "birds", `owls=runs/birds` is "owls".
 
     Raises:
@@ -111,7 +112,7 @@ def named(paths: Iterable[str | Path]) -> dict[str, Predictor]:
         name, sign, path = str(given).rpartition("=")
         if not sign or "/" in name or Path(given).exists():
             name, path = "", str(given)
-        predictor = Folder(path)
+        predictor = Folder(path, settings)
         folder = Path(path).absolute()
         if folder.name in ("", "model"):
             folder = folder.parent
@@ -145,6 +146,7 @@ def run(
     token: str | None = None,
     linger: float = 0.0,
     grace: float = 30.0,
+    settings: Settings | None = None,
     say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
     **limits: Any,
 ) -> int:
@@ -159,6 +161,7 @@ def run(
         port: 0 for any free one.
         hosts, token: see `build_app`.
         linger, grace: seconds.
+        settings: how the networks of the folders are run.
         say: gets the lines for the user.
         limits: fields of `Limits`.
 
@@ -171,7 +174,7 @@ def run(
     if unknown := set(limits) - {f.name for f in dataclasses.fields(Limits)}:
         raise InputError(f"there is no limit '{unknown.pop()}'; see sensorium.serving.Limits")
     if not isinstance(models, Mapping):
-        models = named(models)
+        models = named(models, settings)
     app = build_app(models, limits=Limits(**limits), hosts=hosts, token=token)
     service: Service = app.state.service
     bound = listen(host, port)

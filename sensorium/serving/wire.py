@@ -12,12 +12,10 @@ import io
 import json
 import math
 import re
-import wave
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
 from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -25,28 +23,7 @@ from sensorium.errors import InputError
 from sensorium.media import image
 from sensorium.serving import schema
 from sensorium.serving.limits import Limits, Rejection
-from sensorium.tasks import parts
-
-TEXTS = frozenset(
-    {
-        "text",
-        "label",
-        "labels",
-        "translation",
-        "question",
-        "context",
-        "query",
-        "passages",
-        "prompt",
-        "messages",
-        "role",
-        "content",
-        "words",
-        "sentences",
-        "source_sentence",
-    }
-)
-"""Fields of the data whose strings are the content itself."""
+from sensorium.sources import TEXTS
 
 SEQUENCES = frozenset({"frames"})
 """Fields of which one example is a list of files."""
@@ -234,40 +211,6 @@ def from_bytes(
         except UnicodeDecodeError:
             raise Rejection(400, "the text is not UTF-8") from None
     return Call([Budget(limits).source(value, field)], False, chosen)
-
-
-def sample(task: Any) -> Any:
-    """A made-up example for the first inference of a process; None where nothing is known of the source."""
-    if len(parts(task)) == 1:
-        return _sample(task, task.source)
-    made = {name: _sample(task, name) for name in parts(task)}
-    return {name: value for name, value in made.items() if value is not None}
-
-
-def _sample(task: Any, field: str) -> Any:
-    if field in ("image", "frames"):
-        made = io.BytesIO()
-        Image.linear_gradient("L").convert("RGB").save(made, "PNG")
-        return made.getvalue() if field == "image" else [made.getvalue()] * 2
-    if field == "audio":
-        made = io.BytesIO()
-        with wave.open(made, "wb") as file:
-            file.setnchannels(1)
-            file.setsampwidth(2)
-            file.setframerate(16000)
-            file.writeframes(bytes(range(256)) * 125)
-        return made.getvalue()
-    if field == "label":
-        return next(iter(labels(task)), None)
-    return "a" if field in TEXTS - {"words", "labels", "messages", "passages"} else None
-
-
-def labels(task: Any) -> list[str]:
-    """The labels that a task's model knows, in order; empty where it has none."""
-    found = getattr(task, "labels", None) or getattr(task, "id2label", None) or []
-    if isinstance(found, Mapping):
-        found = [found[k] for k in sorted(found, key=lambda k: (len(str(k)), str(k)))]
-    return [str(label) for label in found] if isinstance(found, (list, tuple)) else []
 
 
 async def from_form(
