@@ -5,6 +5,7 @@ The verbs are functions. They import what they need when they are called, so tha
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "__version__",
+    "bench",
     "compare",
     "convert",
     "evaluate",
@@ -30,8 +32,14 @@ __all__ = [
     "serve",
     "tasks",
     "train",
+    "tune",
     "verify",
 ]
+
+
+# ONNX Runtime reports its use to its maker, from its import on, unless told not to before. Nothing is sent home here.
+for _name in ("ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED"):
+    os.environ.setdefault(_name, "1")
 
 
 def __getattr__(name: str) -> Any:
@@ -380,6 +388,43 @@ def inspect(path: str | Path) -> dict[str, Any]:
     from sensorium.inspection import inspect as run
 
     return run(path)
+
+
+def tune(model: str | Path, sources: Sequence[Any] = (), *, save: bool = True, **options: Any) -> dict[str, Any]:
+    """Find the quickest engine, precision, threads and batch size for a model on this machine that keep its answers.
+
+    Args:
+        model: a model or run folder.
+        sources: to measure with and to compare answers on; lower precisions need 20 or more.
+        save: record the choice in the user's cache, for every later `load` that does not ask for something else.
+        options: of the task's answer.
+
+    Returns:
+        `chosen`, `speedup` over ONNX Runtime in fp32, and every candidate with its time and agreement.
+
+    Raises:
+        InputError: the model or a source cannot be opened.
+        Refused: the model does not answer.
+    """
+    from sensorium.tuning import tune as run
+
+    return run(model, sources, save=save, **options)
+
+
+def bench(model: str | Path, sources: Sequence[Any] = (), **options: Any) -> dict[str, Any]:
+    """Latency, throughput and memory of a model on this machine, and its share of what the machine can do.
+
+    Args:
+        model: a model or run folder.
+        sources: to measure with; something made up where there are none.
+        options: of the task's answer.
+
+    Raises:
+        InputError: the model or a source cannot be opened.
+    """
+    from sensorium.performance import bench as run
+
+    return run(load(model), sources, **options)
 
 
 def serve(models: list[str | Path] | str | Path, *, host: str = "127.0.0.1", port: int = 8000, **limits: Any) -> None:

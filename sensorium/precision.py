@@ -259,7 +259,7 @@ def export(
             for entry in entries:
                 entry |= result
         else:
-            result = without_data(task, nets, FolderNets(new, to), entries, to)
+            result = without_data(task, nets, FolderNets(new, Settings(precision=to)), entries, to)
             for entry in entries:
                 entry |= result
         document = dict(model.verification)

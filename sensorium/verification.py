@@ -21,7 +21,7 @@ from sensorium.tasks import find, to_json
 
 # Largest difference of a network's outputs, relative to their magnitude, by precision: fp32 against PyTorch, the
 # others against what they gave when they were made (another processor rounds otherwise).
-TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "int8": 1e-1, "int4": 1e-1}
+TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 5e-2, "int8": 1e-1, "int4": 1e-1}
 # A metric may differ by this much between the trained network and the folder, and between machines.
 METRIC_TOLERANCE = 1e-3
 # A smaller precision may lose this share of the metric.

@@ -26,6 +26,8 @@ VERBS = {
     "export": "the same model in another precision, verified",
     "convert": "a model of another framework as a model folder, checked",
     "inspect": "what is this file or folder",
+    "tune": "the quickest way to run a model on this machine that keeps its answers",
+    "bench": "how quick a model is on this machine",
     "serve": "an HTTP service with a page to try the models",
     "data": "check, show, split and convert data sets",
     "tasks": "the table of tasks",

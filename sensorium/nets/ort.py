@@ -40,6 +40,17 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def session_options(threads: int | None = None) -> ort.SessionOptions:
+    """How a network is run: with so many threads (None for all cores), which sleep when there is nothing to do."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or available_cores()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # A spinning pool halves the speed of whatever else runs on the machine.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
 class OrtNet:
     """One ONNX file as a function from named arrays to named arrays, all with a batch axis.
 
@@ -47,6 +58,7 @@ class OrtNet:
         path: the file.
         threads: of one run; None for all cores this process may use.
         device: a key of `PROVIDERS`.
+        options: of the session, instead of those that `threads` gives.
 
     Attributes:
         inputs: name to (shape, dtype); a free axis of a shape is its name or None.
@@ -57,18 +69,15 @@ class OrtNet:
         MissingError: the installed ONNX Runtime does not know the device.
     """
 
-    def __init__(self, path: Path, threads: int | None = None, device: str = "cpu") -> None:
+    def __init__(
+        self, path: Path, threads: int | None = None, device: str = "cpu", options: ort.SessionOptions | None = None
+    ) -> None:
         if PROVIDERS[device] not in ort.get_available_providers():
             has = ", ".join(name for name, provider in PROVIDERS.items() if provider in ort.get_available_providers())
             raise MissingError(
                 f"the installed onnxruntime cannot use {device} (it can use {has}); install the one for {device}"
             )
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or available_cores()
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # A spinning pool halves the speed of whatever else runs on the machine.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options = options or session_options(threads)
         self.path = path
         try:
             self._session = ort.InferenceSession(str(path), options, providers=[PROVIDERS[device]])
