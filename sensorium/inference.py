@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -36,13 +36,7 @@ def _run(
     task: Task, nets: Nets, sources: Sequence[Any], items: Sequence[Arrays] | None, given: dict[str, Any]
 ) -> list[Any]:
     """`run`, with the arrays of the sources where they are prepared already."""
-    choices = options(type(task))
-    known = {o.name for o in choices}
-    if unknown := sorted(set(given) - known):
-        has = ", ".join(sorted(known)) or "none"
-        raise InputError(f"{task.name} has no option '{unknown[0]}'; its options: {has}")
-    if lacking := [o for o in choices if o.default is inspect.Parameter.empty and o.name not in given]:
-        raise InputError(f"{task.name} needs the option '{lacking[0].name}': {lacking[0].help}")
+    check_options(task, given)
     if not sources:
         return []
     several = getattr(task, "predict", None)
@@ -57,6 +51,21 @@ def _run(
     for i, outputs in batches.outputs(net, items, task.padding, len(items)):
         results[i] = task.decode(outputs, sources[i], **given)
     return results
+
+
+def check_options(task: Task, given: Collection[str]) -> None:
+    """See that the task has these options, and that those it needs are among them.
+
+    Raises:
+        InputError: it has not, or they are not.
+    """
+    choices = options(type(task))
+    known = {o.name for o in choices}
+    if unknown := sorted(set(given) - known):
+        has = ", ".join(sorted(known)) or "none"
+        raise InputError(f"{task.name} has no option '{unknown[0]}'; its options: {has}")
+    if lacking := [o for o in choices if o.default is inspect.Parameter.empty and o.name not in given]:
+        raise InputError(f"{task.name} needs the option '{lacking[0].name}': {lacking[0].help}")
 
 
 def open_source(task: Task, source: Any) -> Any:

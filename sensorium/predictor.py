@@ -93,6 +93,18 @@ class Predictor:
         size = self.settings.batch_size or inference.BATCH_SIZE
         return inference.stream(self.task, self.nets, sources, **{"batch_size": size, **options})
 
+    def stream_text(self, source: Any, **options: Any) -> Iterator[str]:
+        """The answer to one source, piece by piece as it is written; together what `predict` gives of new text.
+
+        Raises:
+            InputError: the source or an option is not possible, or the task does not write texts.
+        """
+        if not hasattr(self.task, "stream"):
+            raise InputError(f"{self.task.name} does not answer piece by piece")
+        inference.check_options(self.task, options)
+        pieces: Iterator[str] = self.task.stream(self.nets, source, **options)
+        return pieces
+
     def warm_up(self) -> None:
         """Load the task and every network of the folder, so that the first question does not wait.
 

@@ -28,6 +28,12 @@ class Case:
     checkpoint: Callable[[Path], Any] | None = None
 
 
+def tiny_decoder(folder: Path) -> None:
+    from tests.parity.architectures.generation import DECODERS, maker
+
+    maker("gpt2", DECODERS["gpt2"])(folder)
+
+
 CASES = {
     "audio-classification": Case(tiny.keys, checkpoint=audio.make_ast),
     "image-classification": Case(tiny.image_folder, {"epochs": 6, "image_size": 32}, {"accuracy": 0.8}),
@@ -37,6 +43,9 @@ CASES = {
     "image-segmentation": Case(tiny.masks, checkpoint=segmentation.maker(segmentation.segformer)),
     "object-detection": Case(tiny.coco, {"epochs": 3, "image_size": 96, "width": 16}),
     "object-tracking": Case(tiny.mot, {"epochs": 2, "image_size": 96, "width": 16}),
+    "text-generation": Case(
+        lambda root: tiny.topics(root / "topics.tsv"), options={"max_new_tokens": 6}, checkpoint=tiny_decoder
+    ),
     "text-classification": Case(lambda root: tiny.topics(root / "topics.tsv"), {"epochs": 6}, {"accuracy": 0.8}),
     "translation": Case(
         tiny.number_words, {"epochs": 2, "width": 32, "hidden": 64, "vocabulary": 200, "encoder_layers": 1,

@@ -39,6 +39,13 @@ def run(given: argparse.Namespace) -> int:
     task = predictor.task
     if given.draw:
         Path(given.draw).mkdir(parents=True, exist_ok=True)
+    if hasattr(task, "stream") and not given.json and not given.draw and sys.stdout.isatty() and len(given.source) == 1:
+        found = list(sources.expand(parts(task), given.source, given_parts(given)))
+        if len(found) == 1:
+            for piece in predictor.stream_text(found[0][1], **task_options(given)):
+                print(piece, end="", flush=True)
+            print()
+            return 0
     names: list[str] = []
 
     def opened() -> object:

@@ -82,14 +82,17 @@ def tokenizer(text: str, *, max_length: int | None = None, where: str = "tokeniz
     return result
 
 
-def encode(tokenizer: Tokenizer, text: str, pair: str | None = None) -> Encoding:
-    """Tokens of a text (or of a pair), with special tokens: `.ids`, `.type_ids`, `.offsets`, `.word_ids`.
+def encode(tokenizer: Tokenizer, text: str, pair: str | None = None, *, special: bool = True) -> Encoding:
+    """Tokens of a text (or of a pair): `.ids`, `.type_ids`, `.offsets`, `.word_ids`.
+
+    Args:
+        special: with special tokens.
 
     Raises:
         InputError: the tokenizer fails at this text.
     """
     with guarded(f"the tokenizer fails at {text[:40]!r}"):
-        return tokenizer.encode(text, pair)
+        return tokenizer.encode(text, pair, add_special_tokens=special)
 
 
 def decode(tokenizer: Tokenizer, ids: list[int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -95,5 +96,35 @@ def byte_pairs(folder: Path, cls: str = "PreTrainedTokenizerFast", **given: Any)
     own.train_from_iterator(SENTENCES, trainer)
     names = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
     tokenizer = getattr(t, cls)(tokenizer_object=own, model_max_length=64, **{**names, **given})
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def fallback_pairs(folder: Path, **given: Any) -> Any:
+    """A BPE tokenizer in the manner of Llama: spaces are "▁", unknown characters become bytes; saved in the folder."""
+    import transformers as t
+    from tokenizers import Tokenizer, decoders, models, normalizers, processors, trainers
+
+    names = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    pieces = [f"<0x{i:02X}>" for i in range(256)]
+    learner = Tokenizer(models.BPE())
+    normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    learner.normalizer = normalizer
+    trainer = trainers.BpeTrainer(vocab_size=250, show_progress=False)
+    learner.train_from_iterator([one for one in SENTENCES if one.isascii()], trainer)
+    learned = json.loads(learner.to_str())["model"]
+    vocabulary = {token: i for i, token in enumerate([*names.values(), *pieces])}
+    for token in learned["vocab"]:
+        vocabulary.setdefault(token, len(vocabulary))
+    merges = [tuple(pair) for pair in learned["merges"]]
+    own = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    own.normalizer = normalizer
+    own.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    own.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", vocabulary["<s>"])]
+    )
+    tokenizer = t.PreTrainedTokenizerFast(tokenizer_object=own, model_max_length=512, **{**names, **given})
     tokenizer.save_pretrained(folder)
     return tokenizer

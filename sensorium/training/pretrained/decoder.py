@@ -1,0 +1,97 @@
+"""A decoder alone: `model.onnx` reads tokens, and the keys and values of those before them (`past_key_values.*`).
+
+It gives the scores of what follows each token, and the keys and values to feed with the next (`present.*`). An
+architecture that keeps other things of what it has read is written without a cache, and reads all tokens anew.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import nn
+
+from sensorium.training.plan import Part
+from sensorium.training.pretrained.checkpoint import Checkpoint
+
+ENDINGS = ("ForCausalLM", "LMHeadModel")
+PLACES = {0: "batch_size", 1: "sequence_length"}
+
+
+def match(config: dict[str, Any], task: str | None) -> float:
+    name = str((config.get("architectures") or [""])[0])
+    if config.get("is_encoder_decoder") or not name.endswith(ENDINGS):
+        return 0.0
+    return 0.9 if task in (None, "text-generation") else 0.0
+
+
+class Decoder(nn.Module):
+    """A causal language model with keys and values as tensors of their own."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, **inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        from transformers import DynamicCache
+
+        past = [inputs.pop(name) for name in list(inputs) if name.startswith("past_key_values")]
+        if not past:
+            return (self.model(**inputs, use_cache=False).logits,)
+        cache = DynamicCache(list(zip(past[::2], past[1::2])))
+        found = self.model(**inputs, past_key_values=cache, use_cache=True)
+        return found.logits, *(tensor for layer in cache.layers for tensor in (layer.keys, layer.values))
+
+
+def parts(checkpoint: Checkpoint) -> dict[str, Part]:
+    model = checkpoint.model
+    if hasattr(model, "set_experts_implementation"):
+        model.set_experts_implementation("batched_mm")  # the others loop over what the data say, or need a GPU
+    sizes = cache_sizes(model)
+    if sizes is None:
+        checkpoint.notes.append("this architecture keeps no keys and values: each step reads all tokens anew")
+    takes = inspect.signature(model.forward).parameters
+    names = [name for name in ("input_ids", "attention_mask", "position_ids") if name in takes]
+    dynamic: dict[str, dict[int, str]] = {name: PLACES for name in names}
+    outputs = ["logits"]
+    if sizes is not None:
+        dynamic["attention_mask"] = {0: "batch_size", 1: "total_sequence_length"}
+        for i, _ in enumerate(sizes):
+            for kind in ("key", "value"):
+                dynamic[f"past_key_values.{i}.{kind}"] = {0: "batch_size", 2: "past_sequence_length"}
+                outputs.append(f"present.{i}.{kind}")
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    first, second = (
+        sample(names, sizes, vocabulary, *shape) for shape in ((2, 3, 4), (3, 5, 0) if sizes is not None else (3, 5, 4))
+    )
+    return {"model": Part(Decoder(model), first, outputs, dynamic, other=second)}
+
+
+def cache_sizes(model: Any) -> list[tuple[tuple[int, int], tuple[int, int]]] | None:
+    """Heads and width of the keys and of the values of each layer; None where it keeps something else."""
+    try:
+        with torch.no_grad():
+            cache = model(input_ids=torch.tensor([[3, 4, 5]]), use_cache=True).past_key_values
+        pairs = [(layer.keys, layer.values) for layer in cache.layers]
+    except (AttributeError, TypeError):  # no cache, or one of another kind
+        return None
+    if any(tensor is None or tensor.ndim != 4 or tensor.shape[2] != 3 for pair in pairs for tensor in pair):
+        return None
+    return [((k.shape[1], k.shape[3]), (v.shape[1], v.shape[3])) for k, v in pairs]
+
+
+def sample(names: list[str], sizes: Any, vocabulary: int, rows: int, time: int, past: int) -> dict[str, torch.Tensor]:
+    """Inputs to try it with: the first row is filled up at its left."""
+    random = torch.Generator().manual_seed(rows)
+    before = past if sizes is not None else 0
+    mask = torch.ones(rows, before + time, dtype=torch.int64)
+    mask[0, :2] = 0
+    places = (mask.cumsum(1) - 1).clamp(min=0)[:, before:]
+    ids = torch.randint(3, vocabulary, (rows, time), generator=random)
+    found = {"input_ids": ids, "attention_mask": mask, "position_ids": places}
+    batch = {name: found[name] for name in names}
+    for i, pair in enumerate(sizes or ()):
+        for kind, (heads, width) in zip(("key", "value"), pair):
+            batch[f"past_key_values.{i}.{kind}"] = torch.randn(rows, heads, past, width, generator=random)
+    return batch

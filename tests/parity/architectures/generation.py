@@ -1,0 +1,141 @@
+"""Models that write: decoders alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+from tests.parity.architectures import Architecture
+from tests.parity.architectures.makers import SENTENCES, byte_pairs, fallback_pairs
+
+# Weights of this size decide between the tokens of a random model.
+LARGE = 0.5
+POSITIONS = 320
+# The names that most decoders have for their sizes, and those of GPT-2.
+COMMON = {
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 37,
+    "max_position_embeddings": POSITIONS, "initializer_range": LARGE,
+}  # fmt: skip
+GROUPED = {**COMMON, "num_key_value_heads": 2}
+OLD = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": POSITIONS, "initializer_range": LARGE}
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2}
+DECODERS: dict[str, dict[str, Any]] = {
+    "gpt2": OLD,
+    "gpt_neo": {
+        "hidden_size": 32, "num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]],
+        "window_size": 4, "intermediate_size": 37, "max_position_embeddings": POSITIONS, "initializer_range": LARGE,
+    },
+    "gpt_neox": COMMON,
+    "gptj": {**OLD, "rotary_dim": 4},
+    "codegen": {**OLD, "rotary_dim": 4, "n_ctx": POSITIONS},
+    "gpt_bigcode": {**OLD, "multi_query": True},
+    "opt": {
+        "hidden_size": 32, "word_embed_proj_dim": 32, "num_hidden_layers": 2, "ffn_dim": 37, "num_attention_heads": 4,
+        "max_position_embeddings": POSITIONS, "init_std": LARGE,
+    },
+    "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4, "initializer_range": LARGE},
+    "falcon": {
+        "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "initializer_range": LARGE,
+        "multi_query": True, "alibi": False, "new_decoder_architecture": False,
+    },
+    "mpt": {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": POSITIONS, "initializer_range": LARGE},
+    "xglm": {
+        "d_model": 32, "num_layers": 2, "attention_heads": 4, "ffn_dim": 37, "max_position_embeddings": POSITIONS,
+        "init_std": LARGE,
+    },
+    "biogpt": COMMON,
+    "llama": GROUPED,
+    "mistral": {**GROUPED, "sliding_window": 4},
+    "mixtral": {**GROUPED, "num_local_experts": 3, "num_experts_per_tok": 2},
+    "qwen2": GROUPED,
+    "qwen3": {**GROUPED, "head_dim": 8},
+    "qwen2_moe": {**GROUPED, **EXPERTS, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16},
+    "qwen3_moe": {**GROUPED, **EXPERTS, "moe_intermediate_size": 16, "head_dim": 8},
+    "phi": COMMON,
+    "phi3": GROUPED,
+    "gemma": {**GROUPED, "head_dim": 8},
+    "gemma2": {**GROUPED, "head_dim": 8, "sliding_window": 4, "query_pre_attn_scalar": 8},
+    "gemma3_text": {**GROUPED, "head_dim": 8, "sliding_window": 4, "query_pre_attn_scalar": 8},
+    "stablelm": GROUPED,
+    "starcoder2": GROUPED,
+    "olmo": GROUPED,
+    "olmo2": GROUPED,
+    "granite": GROUPED,
+    "smollm3": GROUPED,
+    "cohere": GROUPED,
+    "helium": {**GROUPED, "head_dim": 8},
+    "nemotron": GROUPED,
+    "persimmon": COMMON,
+    "glm": {**GROUPED, "head_dim": 8},
+    "exaone4": GROUPED,
+    "arcee": GROUPED,
+    "apertus": GROUPED,
+    "openai-gpt": OLD,
+}  # fmt: skip
+# Settings go round, so that each is tried on several architectures.
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    {"num_beams": 3, "length_penalty": 0.5},
+    {"repetition_penalty": 1.3},
+    {"no_repeat_ngram_size": 2, "min_new_tokens": 4},
+    {"num_beams": 4, "no_repeat_ngram_size": 3, "early_stopping": True},
+]
+QUICK = ("gpt2",)
+FALLBACK = ("llama", "mistral", "mixtral", "gemma", "gemma2", "gemma3_text")
+
+
+def prompts(folder: Path) -> list[Any]:
+    """Texts in several scripts; the long one is cut to what a small model takes."""
+    return [*(one for one in SENTENCES if one), "", " leading space", "one\ntwo\n"]
+
+
+def maker(model_type: str, sizes: dict[str, Any]) -> Callable[[Path], None]:
+    """Writes a checkpoint of a decoder alone."""
+
+    def make(folder: Path) -> None:
+        import torch
+        import transformers as t
+
+        torch.manual_seed(0)
+        tokenizer = (fallback_pairs if model_type in FALLBACK else byte_pairs)(folder)
+        names = {f"{role}_token_id": getattr(tokenizer, f"{role}_token_id") for role in ("bos", "eos", "pad")}
+        config = t.AutoConfig.for_model(model_type, vocab_size=len(tokenizer), **{**sizes, **names})
+        model = t.AutoModelForCausalLM.from_config(config)
+        model.generation_config = t.GenerationConfig(**names)
+        model.eval().save_pretrained(folder)
+
+    return make
+
+
+def expect(settings: dict[str, Any]) -> Callable[[Path, list[Any]], list[Any]]:
+    """What `generate` writes, as the text-generation pipeline gives it."""
+
+    def expected(folder: Path, sources: list[Any]) -> list[Any]:
+        import torch
+        import transformers as t
+
+        model = t.AutoModelForCausalLM.from_pretrained(folder).eval()
+        tokenizer = t.AutoTokenizer.from_pretrained(folder)
+        answers = []
+        for source in sources:
+            ids = tokenizer(source, return_tensors="pt", return_token_type_ids=False)["input_ids"].long()
+            if ids.shape[1] == 0:
+                ids = torch.tensor([[model.config.bos_token_id]])
+            with torch.no_grad():
+                found = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, **settings)
+            new = tokenizer.decode(found[0, ids.shape[1] :], skip_special_tokens=True)
+            answers.append({"generated_text": source + new})
+        return answers
+
+    return expected
+
+
+ARCHITECTURES = [
+    Architecture(
+        name, "text-generation", maker(name, sizes), expect({"max_new_tokens": 12, **settings}), prompts,
+        {"max_new_tokens": 12, **settings}, quick=name in QUICK,
+    )
+    for (name, sizes), settings in zip(DECODERS.items(), cycle(SETTINGS))
+]  # fmt: skip
