@@ -7,13 +7,17 @@ sensorium predict runs/spam "free entry in a weekly draw"
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from sensorium.cli import text
 from sensorium.cli.options import add_parts, add_settings, add_task_options, given_parts, settings_of, task_options
-from sensorium.errors import SensoriumError
+from sensorium.errors import InputError, SensoriumError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +26,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help='a JSON line for each: {"source", "result"}')
     parser.add_argument("--draw", metavar="DIR", help="write each answer as a picture into this folder")
     parser.add_argument("--task", metavar="TASK", help="another task that the model can do: a detector can also track")
+    parser.add_argument("--out", metavar="FILE", help="write the JSON lines into this file")
+    parser.add_argument("--resume", action="store_true", help="leave out what --out has answers for, and add to it")
+    parser.add_argument("--shard", type=shard, metavar="I/N", help="only the I-th of N equal parts of the sources")
     add_settings(parser)
 
 
@@ -30,46 +37,96 @@ def prepare(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     add_task_options(parser, words)
 
 
+def shard(value: str) -> tuple[int, int]:
+    """`2/8`: the second of eight parts."""
+    part, _, count = value.partition("/")
+    if not (part.isdecimal() and count.isdecimal() and 1 <= int(part) <= int(count)):
+        raise argparse.ArgumentTypeError(f"'{value}' is not a part such as 2/8")
+    return int(part), int(count)
+
+
+def answered(path: Path) -> set[str]:
+    """The sources that a file of answers has already; a line cut short by a crash is taken away.
+
+    Raises:
+        InputError: it is not a file of answers.
+    """
+    if not path.is_file():
+        return set()
+    found, whole = set(), 0
+    with path.open("rb+") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                row = json.loads(line)
+                if "result" in row:
+                    found.add(str(row["source"]))
+            except (ValueError, TypeError, KeyError):
+                raise InputError(f"{path}:{number}: not an answer of an earlier run; name another --out") from None
+            whole += len(line)
+        lines.truncate(whole)
+    return found
+
+
 def run(given: argparse.Namespace) -> int:
     from sensorium import sources
     from sensorium.predictor import Predictor
     from sensorium.tasks import parts, to_json
 
+    if given.resume and not given.out:
+        raise InputError("--resume goes on with the answers in --out FILE: name it")
     predictor = Predictor(given.model, settings_of(given), task=given.task)
     task = predictor.task
     if given.draw:
         Path(given.draw).mkdir(parents=True, exist_ok=True)
-    if hasattr(task, "stream") and not given.json and not given.draw and sys.stdout.isatty() and len(given.source) == 1:
-        found = list(sources.expand(parts(task), given.source, given_parts(given)))
-        if len(found) == 1:
-            for piece in predictor.stream_text(found[0][1], **task_options(given)):
+    if hasattr(task, "stream") and sys.stdout.isatty() and not (given.json or given.draw or given.out or given.shard):
+        asked = list(sources.expand(parts(task), given.source, given_parts(given)))
+        if len(asked) == 1:  # written as it is found
+            for piece in predictor.stream_text(asked[0][1], **task_options(given)):
                 print(piece, end="", flush=True)
             print()
             return 0
-    names: list[str] = []
+    part, count = given.shard or (1, 1)
+    done = answered(Path(given.out)) if given.resume else set()
+    names: deque[str] = deque()  # of the sources that are on their way
 
-    def opened() -> object:
-        for name, source in sources.expand(parts(task), given.source, given_parts(given)):
-            names.append(name)
-            yield source
+    def wanted() -> Iterator[Any]:
+        for number, (name, source) in enumerate(sources.expand(parts(task), given.source, given_parts(given))):
+            if number % count == part - 1 and name not in done:
+                names.append(name)
+                yield source
 
-    status = 0
-    for number, (source, result) in enumerate(predictor.stream(opened(), **task_options(given))):  # type: ignore[arg-type]
-        name = names[number]
-        if isinstance(result, SensoriumError):
-            status = result.status
-            if given.json:
-                print(text.line({"source": name, "error": str(result)}))
-            else:
-                print(f"sensorium: {result}", file=sys.stderr)
-            continue
-        value = to_json(result)
-        if given.json:
-            print(text.line({"source": name, "result": value}), flush=True)
-        else:
-            # One thing asked, one answer; of several (a folder, a pattern, the lines of a file), each with its name.
-            print(text.answer(value) if [name] == given.source else f"{name}: {text.answer(value)}", flush=True)
-        if given.draw:
-            target = Path(given.draw) / f"{number:05d}-{Path(name).stem[:60].replace('/', '_')}.png"
-            task.draw(task.open(source), result).save(target)
+    status = good = bad = 0
+    with ExitStack() as open_files:
+        out = (
+            open_files.enter_context(open(given.out, "a" if given.resume else "w", encoding="utf-8"))
+            if given.out
+            else None
+        )
+        for number, (source, result) in enumerate(predictor.stream(wanted(), **task_options(given))):
+            name = names.popleft()
+            failed = isinstance(result, SensoriumError)
+            row = {"source": name, "error": str(result)} if failed else {"source": name, "result": to_json(result)}
+            if out is not None:
+                print(text.line(row), file=out, flush=True)
+            if failed:
+                status, bad = result.status, bad + 1
+                if not given.json or out is not None:
+                    print(f"sensorium: {result}", file=sys.stderr)
+                    continue
+            if failed or given.json:
+                if out is None:
+                    print(text.line(row), flush=True)
+            elif out is None:
+                # One thing asked, one answer; of several (a folder, the lines of a file), each with its name.
+                said = text.answer(row["result"])
+                print(said if [name] == given.source else f"{name}: {said}", flush=True)
+            good += not failed
+            if given.draw and not failed:
+                target = Path(given.draw) / f"{number:05d}-{Path(name).stem[:60].replace('/', '_')}.png"
+                task.draw(task.open(source), result).save(target)
+    if out is not None or (bad and good):
+        known = f", {len(done)} were there" if done else ""
+        print(f"{good} answered{known}, {bad} could not be", file=sys.stderr)
     return status
