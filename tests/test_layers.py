@@ -41,8 +41,8 @@ def test_predicting_text_loads_no_picture_nor_sound_libraries_needlessly() -> No
 
 def test_the_exported_names_are_the_verbs() -> None:
     assert sorted(sensorium.__all__) == [
-        "__version__", "bench", "compare", "convert", "evaluate", "export", "inspect", "load", "open_data", "serve",
-        "tasks", "train", "tune", "verify",
+        "__version__", "bench", "compare", "convert", "evaluate", "export", "inspect", "load", "open_data", "pull",
+        "serve", "tasks", "train", "tune", "verify",
     ]  # fmt: skip
     for name in sensorium.__all__:
         assert getattr(sensorium, name) is not None

@@ -25,6 +25,7 @@ VERBS = {
     "compare": "which of two models is better, on the same examples",
     "export": "the same model in another precision, verified",
     "convert": "a model of another framework as a model folder, checked",
+    "pull": "fetch a model, with its licence and hashes recorded",
     "inspect": "what is this file or folder",
     "tune": "the quickest way to run a model on this machine that keeps its answers",
     "bench": "how quick a model is on this machine",
