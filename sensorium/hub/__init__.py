@@ -8,19 +8,19 @@ A place is a module here: `locate(name, version, wanted) -> Found`.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import importlib
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sensorium import files
-from sensorium.errors import InputError
+from sensorium.errors import InputError, SensoriumError
 from sensorium.hub.archives import Package, open_package, plain_name
 from sensorium.hub.found import Found, Member
 from sensorium.hub.web import Web
@@ -33,10 +33,9 @@ LIMIT = 16 << 30  # bytes of one fetch, unless told otherwise
 MODELS = (
     ".onnx", ".onnx_data", ".ort", ".tflite", ".lite", ".pb", ".pbtxt", ".h5", ".hdf5", ".keras", ".caffemodel",
     ".prototxt", ".params", ".pt", ".pth", ".pt2", ".ckpt", ".safetensors", ".gguf", ".mlmodel", ".mlpackage", ".cntk",
-    ".model", ".weights", ".cfg", ".pdmodel", ".pdiparams", ".npz", ".param", ".dnn", ".bin",
+    ".model", ".weights", ".cfg", ".pdmodel", ".pdiparams", ".npz", ".param", ".dnn", ".bin", ".jit",
 )  # fmt: skip
-BESIDE = ("config.json", "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json", "vocab.txt",
-          "special_tokens_map.json", "generation_config.json", "labels.txt", "model.json")  # fmt: skip
+TEXTS = (".json", ".txt", ".jinja")  # that lie beside a config.json
 LICENCES = re.compile(r"(licen[cs]e|copying|notice|third[-_ ]?party)[\w.-]*$", re.I)
 
 
@@ -48,20 +47,24 @@ def pull(source: str, *, out: str | Path | None = None, limit: int | None = None
     web = Web(limit or LIMIT, quiet)
     if kind not in PLACES or Path(text).exists():
         return _deliver(text, _local(Path(text), web.limit), paths, out, web)
-    if kind == "http" and not re.match(r"http://(127\.0\.0\.1|localhost|\[::1\])[:/]", text):
+    if kind == "http" and not re.match(r"http://([^/@]*@)?(127\.0\.0\.1|localhost|\[::1\])[:/]", text):
         raise InputError(f"{text[:200]}: only https addresses are fetched")
     place = importlib.import_module(f"sensorium.hub.{PLACES[kind]}")
-    found: Found = place.locate(web, text if kind in ("https", "http") else rest, paths)
+    try:
+        found: Found = place.locate(web, text if kind in ("https", "http") else rest, paths)
+    except SensoriumError as error:
+        told = str(error)
+        raise type(error)(told if told.startswith(kind) else f"{text}: {told}") from None
     return _deliver(source, found, paths, out, web)
 
 
 def _deliver(source: str, found: Found, paths: Sequence[str], out: str | Path | None, web: Web) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="sensorium-pull-") as folder:
-        members, take = _open(found, web, Path(folder))
+    with contextlib.ExitStack() as opened:
+        members, take = _open(found, web, opened)
         licences = [m for m in members if LICENCES.match(PurePosixPath(m.name).name)]
         chosen = _choose(source, members, paths, found.single)
         report: dict[str, Any] = {
-            "source": source,
+            "source": re.sub(r"//[^/@]*@", "//", source),
             "name": found.name,
             "version": found.version,
             "address": found.shown,
@@ -96,12 +99,13 @@ def _deliver(source: str, found: Found, paths: Sequence[str], out: str | Path | 
     return report | {"out": str(out), "files": shown, "package": found.checked}
 
 
-def _open(found: Found, web: Web, folder: Path) -> tuple[list[Member], Callable[[Member, Path], None]]:
+def _open(found: Found, web: Web, opened: contextlib.ExitStack) -> tuple[list[Member], Callable[[Member, Path], None]]:
     """What there is, and how to write one of it to a file."""
     if found.members is not None:
         return found.members, lambda member, target: found.take(web, member, target)
     archive = found.archive(web)
     package: Package = open_package(archive, found.name, web.limit)
+    opened.callback(package.close)
     if not found.licence:
         found.licence = licence_of(package)
     return package.members, package.take
@@ -145,7 +149,7 @@ def _copy(source: Path, target: Path) -> None:
 def model_like(name: str) -> bool:
     """Whether a file of this name may be a model, or belongs to one."""
     path = PurePosixPath(name)
-    return path.suffix.lower() in MODELS or path.name in BESIDE
+    return path.suffix.lower() in MODELS or path.name in ("config.json", "tokenizer.json", "model.json")
 
 
 def _choose(source: str, members: Sequence[Member], paths: Sequence[str], everything: bool) -> list[Member]:
@@ -155,10 +159,11 @@ def _choose(source: str, members: Sequence[Member], paths: Sequence[str], everyt
         InputError: there is none.
     """
     if not paths:
-        chosen = [m for m in members if everything or model_like(m.name) or _is_topology(m, members)]
+        homes = {PurePosixPath(m.name).parent for m in members if PurePosixPath(m.name).name == "config.json"}
+        chosen = [m for m in members if everything or model_like(m.name) or _belongs(m, members, homes)]
         if not chosen:
             raise InputError(f"{source}: no file in it looks like a model ({len(members)} files)")
-        return chosen
+        return sorted(chosen, key=lambda m: m.name)
     chosen = []
     for path in paths:
         wanted = path.strip("/")
@@ -191,9 +196,11 @@ def _companions(one: Member, members: Sequence[Member]) -> list[Member]:
     return found
 
 
-def _is_topology(member: Member, members: Sequence[Member]) -> bool:
-    """Whether a JSON file has weights of the same name beside it."""
+def _belongs(member: Member, members: Sequence[Member], homes: set[PurePosixPath]) -> bool:
+    """Whether a file has weights of the same name beside it, or lies in the folder of a config.json."""
     path = PurePosixPath(member.name)
+    if path.suffix in TEXTS and homes & {path.parent}:
+        return True
     return path.suffix == ".json" and any(m.name == str(path.with_suffix(".bin")) for m in members)
 
 

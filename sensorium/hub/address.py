@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import urllib.parse
@@ -13,7 +12,7 @@ from sensorium.errors import InputError
 from sensorium.formats.shared.source import File, nature
 from sensorium.hub.archives import plain_name
 from sensorium.hub.found import Found, Member
-from sensorium.hub.web import Web, partial_folder, without_secrets
+from sensorium.hub.web import Web, without_secrets
 
 PACKAGES = (".whl", ".zip", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 
@@ -35,13 +34,12 @@ def locate(web: Web, address: str, paths: Sequence[str]) -> Found:
             paths.remove(path)  # type: ignore[attr-defined]
 
     def fetch(w: Web) -> Path:
-        target = partial_folder() / f"{os.getpid()}-{name}"
-        found.checked = w.download(address, target, hashes=hashes)
-        found.leftovers.append(target)
-        if "HTML" in (kind := nature(File.of(target))):
-            target.unlink()
+        path, found.checked = w.download(address, hashes=hashes)
+        found.leftovers.append(path)
+        if "HTML" in (kind := nature(File.of(path))):
+            path.unlink()
             raise InputError(f"{found.shown}: {kind} came instead of a file")
-        return target
+        return path
 
     if name.endswith(PACKAGES):
         found.single = False

@@ -47,6 +47,7 @@ class Package:
     stream: Callable[[Member], IO[bytes]]
     where: str
     limit: int
+    close: Callable[[], None]
 
     def take(self, member: Member, target: Path) -> None:
         """Write one member to a new file.
@@ -95,7 +96,11 @@ def open_package(path: Path, name: str, limit: int) -> Package:
             raise InputError(f"{name}: neither a wheel nor a tarball")
     except DAMAGE as error:
         raise InputError(f"{name}: a package that is truncated or corrupt: {str(error)[:100]}") from None
-    _check(package, path.stat().st_size)
+    try:
+        _check(package, path.stat().st_size)
+    except InputError:
+        package.close()
+        raise
     return package
 
 
@@ -116,9 +121,10 @@ def _check(package: Package, stored: int) -> None:
 
 
 def _zip(path: Path, where: str, limit: int) -> Package:
-    archive = zipfile.ZipFile(path)
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
     members = []
-    for entry in archive.infolist():
+    for entry in entries:
         if entry.is_dir():
             continue
         mode = entry.external_attr >> 16
@@ -127,7 +133,8 @@ def _zip(path: Path, where: str, limit: int) -> Package:
         if entry.flag_bits & 1:
             raise InputError(f"{where}: '{entry.filename[:80]}' is encrypted")
         members.append(Member(entry.filename, entry.file_size, entry.filename))
-    return Package(members, lambda m: archive.open(m.key), where, limit)
+    opened = zipfile.ZipFile(path)
+    return Package(members, lambda m: opened.open(m.key), where, limit, opened.close)
 
 
 def _unpacked(path: Path, where: str, limit: int) -> IO[bytes]:
@@ -150,22 +157,20 @@ def _unpacked(path: Path, where: str, limit: int) -> IO[bytes]:
     except BaseException:
         made.close()
         raise
+    made.seek(0)
     return made
 
 
 def _tar(path: Path, where: str, limit: int) -> Package:
     """Names begin with one folder (`package/` of npm, `name-1.0/` of source packages), which is left out."""
     room = min(limit, RATIO * path.stat().st_size) + (1 << 20)
-    archive = tarfile.open(fileobj=_unpacked(path, where, room), mode="r:")  # noqa: SIM115
-    members = []
-    for entry in archive:
-        if entry.isdir():
-            continue
-        if not entry.isreg():
-            raise InputError(f"{where}: '{entry.name[:80]}' is a link or a device; refused")
-        members.append(Member(entry.name, entry.size, entry.name))
-        if len(members) > MEMBERS:
-            break
+    unpacked = _unpacked(path, where, room)
+    try:
+        archive = tarfile.open(fileobj=unpacked, mode="r:")  # noqa: SIM115
+        members = _tar_members(archive, where)
+    except BaseException:
+        unpacked.close()
+        raise
     roots = {m.name.split("/", 1)[0] for m in members}
     if len(roots) == 1 and all("/" in m.name for m in members):
         members = [Member(m.name.split("/", 1)[1], m.size, m.key) for m in members]
@@ -176,4 +181,17 @@ def _tar(path: Path, where: str, limit: int) -> Package:
             raise InputError(f"{where}: '{member.name}' is not a file")
         return found
 
-    return Package(members, stream, where, limit)
+    return Package(members, stream, where, limit, unpacked.close)
+
+
+def _tar_members(archive: tarfile.TarFile, where: str) -> list[Member]:
+    members = []
+    for entry in archive:
+        if entry.isdir():
+            continue
+        if not entry.isreg():
+            raise InputError(f"{where}: '{entry.name[:80]}' is a link or a device; refused")
+        members.append(Member(entry.name, entry.size, entry.name))
+        if len(members) > MEMBERS:
+            break
+    return members

@@ -64,7 +64,8 @@ def locate(web: Web, name: str, paths: Sequence[str]) -> Found:
             shutil.copyfile(kept, target)
             return
         place = f"{endpoint}/{model}/resolve/{urllib.parse.quote(commit, safe='')}/{urllib.parse.quote(member.name)}"
-        w.download(place, target, size=member.size or None, hashes=hashes, headers=headers)
+        part, _ = w.download(place, size=member.size or None, hashes=hashes, headers=headers)
+        shutil.move(part, target)
 
     result.take = take
     result.checked = {"revision": commit}

@@ -12,7 +12,7 @@ from pathlib import Path
 from sensorium.errors import InputError
 from sensorium.hub.found import Found
 from sensorium.hub.pypi import order
-from sensorium.hub.web import Web, partial_folder, without_secrets
+from sensorium.hub.web import Web, without_secrets
 
 REGISTRY = "https://registry.npmjs.org/"
 
@@ -91,10 +91,9 @@ def locate(web: Web, name: str, paths: Sequence[str]) -> Found:
     result.licence = str(licence.get("type") if isinstance(licence, dict) else licence or "")[:200] or None
 
     def fetch(w: Web) -> Path:
-        target = partial_folder() / f"{os.getpid()}-{package.replace('/', '-')}-{chosen}.tgz"
-        result.checked = w.download(tarball, target, hashes=hashes, headers=_headers(settings, tarball))
-        result.leftovers.append(target)
-        return target
+        path, result.checked = w.download(tarball, hashes=hashes, headers=_headers(settings, tarball))
+        result.leftovers.append(path)
+        return path
 
     result.archive = fetch
     return result

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sensorium.errors import InputError, MissingError
 from sensorium.hub.found import Found
-from sensorium.hub.web import Web, partial_folder, without_secrets
+from sensorium.hub.web import Web, without_secrets
 
 INDEX = "https://pypi.org/simple"
 ACCEPT = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
@@ -109,10 +109,9 @@ def locate(web: Web, name: str, paths: Sequence[str]) -> Found:
 
 
 def _fetch(web: Web, file: File, found: Found) -> Path:
-    target = partial_folder() / f"{os.getpid()}-{file.name}"
-    found.checked = web.download(file.address, target, size=file.size, hashes=dict(file.hashes))
-    found.leftovers.append(target)
-    return target
+    path, found.checked = web.download(file.address, size=file.size, hashes=dict(file.hashes))
+    found.leftovers.append(path)
+    return path
 
 
 def _preference(file: File) -> tuple[int, int, str]:

@@ -9,7 +9,6 @@ import json
 import netrc
 import os
 import re
-import shutil
 import ssl
 import tempfile
 import time
@@ -91,6 +90,7 @@ class Web:
         try:
             return self._opener.open(request, timeout=TIMEOUT)
         except urllib.error.HTTPError as error:
+            error.close()
             reason = {401: "needs a password", 403: "is not allowed", 404: "there is no such thing"}.get(error.code)
             raise InputError(f"{shown}: {reason or error.reason} (HTTP {error.code})") from None
         except (OSError, http.client.HTTPException) as error:
@@ -118,22 +118,21 @@ class Web:
     def download(
         self,
         address: str,
-        target: Path,
         *,
         size: int | None = None,
         hashes: dict[str, str] | None = None,
         headers: dict[str, str] | None = None,
-    ) -> dict[str, str]:
+    ) -> tuple[Path, dict[str, str]]:
         """Fetch a file, going on where an interrupted fetch stopped.
 
         Args:
             address: where it is.
-            target: written when it is complete and its hashes are those expected.
             size: bytes that it should have.
             hashes: name of the algorithm (or `git`, of a git blob) to hexadecimal digest.
 
         Returns:
-            The hashes that were compared; the file's own sha256 where there was none.
+            The file, for the caller to move or to delete, and the hashes that were compared; its own sha256 where there
+            was none to compare.
 
         Raises:
             InputError: it is not what was expected.
@@ -144,7 +143,8 @@ class Web:
         part = partial_folder() / f"{name}.part"
         if size is not None and size > self.limit:
             raise InputError(f"{shown}: {size >> 20} MB, more than the limit of {self.limit >> 20} MB (--limit)")
-        for attempt in range(TRIES):
+        whole = part.exists() and bool(hashes) and all(digest(part, k) == v.lower() for k, v in (hashes or {}).items())
+        for attempt in range(0 if whole else TRIES):
             try:
                 complete = self._continue(address, part, size, headers or {})
             except (OSError, http.client.HTTPException) as error:
@@ -155,7 +155,8 @@ class Web:
                 break
             time.sleep(0.2 * 2**attempt)
         else:
-            raise MissingError(f"{shown}: the connection broke {TRIES} times; start again to go on")
+            if not whole:
+                raise MissingError(f"{shown}: the connection broke {TRIES} times; start again to go on")
         length = part.stat().st_size
         if size is not None and length != size:
             part.unlink()
@@ -164,9 +165,7 @@ class Web:
             if digest(part, kind) != expected.lower():
                 part.unlink()
                 raise InputError(f"{shown}: its {kind} is not the one that was promised; nothing was kept")
-        compared = dict(hashes or {}) or {"sha256": digest(part, "sha256")}
-        shutil.move(part, target)
-        return compared
+        return part, dict(hashes or {}) or {"sha256": digest(part, "sha256")}
 
     def _continue(self, address: str, part: Path, size: int | None, headers: dict[str, str]) -> bool:
         """One try. Whether the file is complete now."""
@@ -179,7 +178,14 @@ class Web:
         asked = {**headers, "Accept-Encoding": "identity"}
         if begin:
             asked["Range"] = f"bytes={begin}-"
-        with self.open(address, asked) as answer:
+        try:
+            response = self.open(address, asked)
+        except InputError as error:
+            if "(HTTP 416)" in str(error) and begin:  # there are no bytes behind those we have: begin anew
+                part.unlink()
+                return False
+            raise
+        with response as answer:
             status = getattr(answer, "status", 200)
             ranged = (
                 re.match(rf"bytes {begin}-\d+/(\d+|\*)", answer.headers.get("Content-Range", "")) if begin else None
