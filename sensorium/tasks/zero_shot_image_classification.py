@@ -51,6 +51,11 @@ class Task:
     )
 
     @classmethod
+    def suits(cls, config: Mapping[str, Any]) -> bool:
+        """X-CLIP has the name but looks at videos."""
+        return config.get("model_type") != "xclip"
+
+    @classmethod
     def load(cls, files: Mapping[str, Any]) -> Task:
         return cls(Prompts.load(files, cls.name, ALONE), image.settings(files))
 

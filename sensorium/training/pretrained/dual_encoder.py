@@ -1,4 +1,4 @@
-"""CLIP and its like: texts and pictures in one network, each with a batch of its own, and how well they fit."""
+"""Pictures and texts in one network, each with a batch of its own: CLIP and its like, OWL-ViT, Grounding DINO."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from sensorium.training.pretrained.checkpoint import Checkpoint
 OUTPUTS = ["logits_per_image", "logits_per_text", "text_embeds", "image_embeds"]
 PHRASES = ("a cat", "two very small brown dogs", "A photo of the sea, at night", "tree")
 # Texts of these families are always of one length.
-LENGTHS = {"siglip": 64, "siglip2": 64}
+LENGTHS = {"siglip": 64, "siglip2": 64, "owlvit": 16, "owlv2": 16}
+OWLS = ("owlvit", "owlv2")
 
 
 def match(config: dict[str, Any], task: str | None) -> float:
-    return 0.9 if task == "zero-shot-image-classification" else 0.0
+    return 0.9 if task in ("zero-shot-image-classification", "zero-shot-object-detection") else 0.0
 
 
 class Fits(nn.Module):
@@ -34,6 +35,28 @@ class Fits(nn.Module):
     def forward(self, **inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         found = self.model(**inputs, return_dict=True)
         return tuple(found[name] for name in self.names)
+
+
+class Owl(nn.Module):
+    """OWL-ViT, with the same texts for all pictures, read once."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+        self.body = getattr(model, model.base_model_prefix)
+
+    def forward(
+        self, input_ids: torch.Tensor, pixel_values: torch.Tensor, attention_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        states = self.body.text_model(input_ids=input_ids, attention_mask=attention_mask)
+        phrases = self.body.text_projection(states.pooler_output)
+        phrases = phrases / torch.linalg.norm(phrases, ord=2, dim=-1, keepdim=True)
+        places = self.model.image_embedder(pixel_values=pixel_values)[0]
+        features = places.flatten(1, 2)
+        count = features.shape[0]
+        wanted = (input_ids[:, 0] > 0)[None].expand(count, -1)
+        logits, _ = self.model.class_predictor(features, phrases[None].expand(count, -1, -1), wanted)
+        return logits, self.model.box_predictor(features, places)
 
 
 def texts(checkpoint: Checkpoint, phrases: tuple[str, ...]) -> dict[str, torch.Tensor]:
@@ -57,13 +80,27 @@ def pictures(checkpoint: Checkpoint, count: int) -> dict[str, torch.Tensor]:
 
 
 def parts(checkpoint: Checkpoint) -> dict[str, Part]:
+    kind = str(checkpoint.config.get("model_type"))
+    if checkpoint.task_name == "zero-shot-object-detection" and kind not in OWLS:
+        return {"model": grounded(checkpoint)}
     first = texts(checkpoint, PHRASES[:3]) | pictures(checkpoint, 2)
     second = texts(checkpoint, PHRASES) | pictures(checkpoint, 3)
-    with torch.no_grad():
-        found = checkpoint.model(**first, return_dict=True)
-    names = [name for name in OUTPUTS if found.get(name) is not None]
-    fixed = checkpoint.config.get("model_type") in LENGTHS
-    of_text = {0: "text_batch_size"} if fixed else {0: "text_batch_size", 1: "sequence_length"}
+    if kind in OWLS:
+        module, names = Owl(checkpoint.model), ["logits", "pred_boxes"]
+    else:
+        with torch.no_grad():
+            found = checkpoint.model(**first, return_dict=True)
+        names = [name for name in OUTPUTS if found.get(name) is not None]
+        module = Fits(checkpoint.model, names)
+    of_text = {0: "text_batch_size"} if kind in LENGTHS else {0: "text_batch_size", 1: "sequence_length"}
     text_names = texts(checkpoint, PHRASES[:2])
     dynamic = {name: dict(of_text) if name in text_names else {0: "image_batch_size"} for name in first}
-    return {"model": Part(Fits(checkpoint.model, names), first, names, dynamic, other=second)}
+    return {"model": Part(module, first, names, dynamic, other=second)}
+
+
+def grounded(checkpoint: Checkpoint) -> Part:
+    """A network that looks at a picture and reads a sentence together."""
+    first = texts(checkpoint, ("a cat. two small dogs.",) * 2) | pictures(checkpoint, 2)
+    second = texts(checkpoint, ("the sea. a very long boat. a tree.",) * 3) | pictures(checkpoint, 3)
+    return Part(Fits(checkpoint.model, ["logits", "pred_boxes"]), first, ["logits", "pred_boxes"],
+                samples.free_axes(first, second), other=second)  # fmt: skip

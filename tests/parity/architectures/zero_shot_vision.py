@@ -12,6 +12,10 @@ from tests.parity.architectures.makers import SENTENCES, byte_pairs, pictures, w
 
 CLASSIFY = "zero-shot-image-classification"
 LABELS = ["fox", "lazy dog", "Größe und Maß", "天気", "word after word " * 3]
+DETECT = "zero-shot-object-detection"
+PHRASES = ["brown fox", "lazy dog", "word"]
+FOUND = {"threshold": 0.3}
+GROUNDED = {"threshold": 0.2, "text_threshold": 0.15}
 OPTIONS: dict[str, Any] = {"candidate_labels": LABELS}
 TEXT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 37}
 VISION = {**TEXT, "image_size": 32, "patch_size": 8}
@@ -166,6 +170,107 @@ def align(t: Any, folder: Path) -> tuple[Any, Any]:
     return t.AlignModel(config), t.EfficientNetImageProcessor(**SQUARE, rescale_offset=True, do_normalize=False)
 
 
+def owl(version: str) -> Callable[[Any, Path], tuple[Any, Any]]:
+    def build(t: Any, folder: Path) -> tuple[Any, Any]:
+        tokenizer = clip_words(folder, pad_token="!")
+        text = getattr(t, f"{version}TextConfig")(**clip_text(tokenizer, max_position_embeddings=16))
+        vision = getattr(t, f"{version}VisionConfig")(**VISION, initializer_range=0.2)
+        config = getattr(t, f"{version}Config")(
+            text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=32
+        )
+        model = getattr(t, f"{version}ForObjectDetection")(config)
+        for name, weights in model.named_parameters():
+            if "logit_" in name or "box_head" in name:  # else all scores and boxes are at their ends
+                weights.data.mul_(0.1)
+        return model, getattr(t, f"{version}ImageProcessor")(**SQUARE)
+
+    return build
+
+
+def expect_owl(folder: Path, sources: list[Any]) -> list[Any]:
+    """What the processor of transformers makes of it, a label after the other, as its pipeline asks."""
+    import torch
+    import transformers as t
+
+    model = t.AutoModelForZeroShotObjectDetection.from_pretrained(folder)
+    tokenizer = t.AutoTokenizer.from_pretrained(folder)
+    processor = t.AutoImageProcessor.from_pretrained(folder, backend="pil")
+    answers = []
+    for source in sources:
+        picture = opened(source)
+        pixels = processor(picture, return_tensors="pt")
+        rows = []
+        for label in PHRASES:
+            words = tokenizer([label], padding="max_length", max_length=16, truncation=True, return_tensors="pt")
+            with torch.no_grad():
+                outputs = model(**words, **pixels)
+            size = torch.tensor([[picture.height, picture.width]])
+            found = processor.post_process_object_detection(outputs, FOUND["threshold"], size)[0]
+            rows += [(label, float(s), b.tolist()) for s, b in zip(found["scores"], found["boxes"])]
+        answers.append(objects(rows))
+    return answers
+
+
+def objects(rows: list[tuple[str, float, list[float]]]) -> list[dict[str, Any]]:
+    """Detections as our answers have them, best first."""
+    corners = ("xmin", "ymin", "xmax", "ymax")
+    rows = sorted(rows, key=lambda row: -row[1])
+    return [{"label": label, "score": score, "box": dict(zip(corners, box))} for label, score, box in rows]
+
+
+def grounding(version: str) -> Callable[[Any, Path], tuple[Any, Any]]:
+    def build(t: Any, folder: Path) -> tuple[Any, Any]:
+        tokenizer = word_pieces(folder)
+        text = t.BertConfig(**TEXT, vocab_size=len(tokenizer), max_position_embeddings=64, initializer_range=LARGE)
+        backbone = t.SwinConfig(
+            image_size=64, patch_size=4, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 2, 2, 4], window_size=4,
+            out_features=["stage2", "stage3", "stage4"], initializer_range=0.1,
+        )  # fmt: skip
+        config = getattr(t, f"{version}Config")(
+            backbone_config=backbone, text_config=text, d_model=64, encoder_layers=1, decoder_layers=2,
+            encoder_ffn_dim=37, decoder_ffn_dim=37, encoder_attention_heads=2, decoder_attention_heads=2,
+            num_queries=12, max_text_len=64, init_std=LARGE,
+        )  # fmt: skip
+        model = getattr(t, f"{version}ForObjectDetection")(config)
+        for name, weights in model.named_parameters():
+            if name.endswith("decoder.layer_norm.weight"):
+                weights.data.mul_(0.1)
+            if "class_embed" in name and name.endswith("bias"):
+                weights.data.fill_(-1.0)
+        return model, t.GroundingDinoImageProcessor(size={"shortest_edge": 64, "longest_edge": 96})
+
+    return build
+
+
+def expect_grounding(folder: Path, sources: list[Any]) -> list[Any]:
+    import torch
+    import transformers as t
+
+    model = t.AutoModelForZeroShotObjectDetection.from_pretrained(folder)
+    pixels = t.AutoImageProcessor.from_pretrained(folder, backend="pil")
+    processor = t.GroundingDinoProcessor(pixels, t.AutoTokenizer.from_pretrained(folder))
+    answers = []
+    for source in sources:
+        picture = opened(source)
+        inputs = processor(images=picture, text=PHRASES, return_tensors="pt")
+        with torch.no_grad():
+            outputs = model(**inputs)
+        found = processor.post_process_grounded_object_detection(
+            outputs,
+            inputs["input_ids"],
+            GROUNDED["threshold"],
+            GROUNDED["text_threshold"],
+            [(picture.height, picture.width)],
+        )[0]
+        rows = zip(found["text_labels"], found["scores"].tolist(), found["boxes"].tolist())
+        answers.append(objects([(label, score, box) for label, score, box in rows]))
+    return answers
+
+
+def detect(name: str, build: Callable[[Any, Path], tuple[Any, Any]], expect: Any, how: dict[str, Any]) -> Architecture:
+    return Architecture(name, DETECT, maker(build), expect, pictures, {"candidate_labels": PHRASES, **how})
+
+
 def labels(name: str, build: Callable[[Any, Path], tuple[Any, Any]], quick: bool = False) -> Architecture:
     return Architecture(name, CLASSIFY, maker(build), expect_labels, pictures, OPTIONS, quick)
 
@@ -180,4 +285,8 @@ ARCHITECTURES = [
     labels("chinese_clip", chinese_clip),
     labels("altclip", altclip),
     labels("align", align),
+    detect("owlvit", owl("OwlViT"), expect_owl, FOUND),
+    detect("owlv2", owl("Owlv2"), expect_owl, FOUND),
+    detect("grounding-dino", grounding("GroundingDino"), expect_grounding, GROUNDED),
+    detect("mm-grounding-dino", grounding("MMGroundingDino"), expect_grounding, GROUNDED),
 ]
