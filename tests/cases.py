@@ -11,7 +11,7 @@ from typing import Any
 import sensorium
 from sensorium import tasks
 from tests import tiny
-from tests.parity.architectures import audio, segmentation, text
+from tests.parity.architectures import audio, segmentation, text, zero_shot_vision
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,14 @@ CASES = {
     "zero-shot-classification": Case(
         lambda root: tiny.topics(root / "topics.tsv"), options={"candidate_labels": ["strings", "classes"]},
         checkpoint=text.tiny("ForSequenceClassification"),
+    ),
+    "zero-shot-image-classification": Case(
+        tiny.image_folder, options={"candidate_labels": ["digit 0", "digit 1", "digit 2"]},
+        checkpoint=zero_shot_vision.maker(zero_shot_vision.clip),
+    ),
+    "zero-shot-object-detection": Case(
+        tiny.coco, options={"candidate_labels": ["zero", "one"]},
+        checkpoint=zero_shot_vision.maker(zero_shot_vision.owl("OwlViT")),
     ),
 }  # fmt: skip
 

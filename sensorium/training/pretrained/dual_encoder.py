@@ -9,6 +9,7 @@ import transformers
 from torch import nn
 
 from sensorium.errors import Refused
+from sensorium.media.made_up import made_up
 from sensorium.training.plan import Part
 from sensorium.training.pretrained import samples
 from sensorium.training.pretrained.checkpoint import Checkpoint
@@ -68,12 +69,12 @@ def texts(checkpoint: Checkpoint, phrases: tuple[str, ...]) -> dict[str, torch.T
     return {k: v for k, v in tokenizer(list(phrases), return_tensors="pt", **how).items() if k in takes}
 
 
-def pictures(checkpoint: Checkpoint, count: int) -> dict[str, torch.Tensor]:
-    """What the task prepares of some pictures."""
+def pictures(checkpoint: Checkpoint, other: bool) -> dict[str, torch.Tensor]:
+    """What the task prepares of two pictures, or of three of another size."""
     task = checkpoint.task
     if task is None:
         raise Refused(f"{checkpoint.name}: its folder lacks the files that {checkpoint.task_name} needs")
-    prepared = [task.prepare(task.open(samples.picture(180, 130, seed))) for seed in range(count)]
+    prepared = [task.prepare(task.open(source)) for source in made_up("image", 3 if other else 2, other)]
     takes = samples.arguments(checkpoint.model)
     arrays = {name: torch.stack([torch.from_numpy(p[name]) for p in prepared]) for name in prepared[0]}
     return {name: array for name, array in arrays.items() if name in takes}
@@ -83,8 +84,8 @@ def parts(checkpoint: Checkpoint) -> dict[str, Part]:
     kind = str(checkpoint.config.get("model_type"))
     if checkpoint.task_name == "zero-shot-object-detection" and kind not in OWLS:
         return {"model": grounded(checkpoint)}
-    first = texts(checkpoint, PHRASES[:3]) | pictures(checkpoint, 2)
-    second = texts(checkpoint, PHRASES) | pictures(checkpoint, 3)
+    first = texts(checkpoint, PHRASES[:3]) | pictures(checkpoint, False)
+    second = texts(checkpoint, PHRASES) | pictures(checkpoint, True)
     if kind in OWLS:
         module, names = Owl(checkpoint.model), ["logits", "pred_boxes"]
     else:
@@ -100,7 +101,7 @@ def parts(checkpoint: Checkpoint) -> dict[str, Part]:
 
 def grounded(checkpoint: Checkpoint) -> Part:
     """A network that looks at a picture and reads a sentence together."""
-    first = texts(checkpoint, ("a cat. two small dogs.",) * 2) | pictures(checkpoint, 2)
-    second = texts(checkpoint, ("the sea. a very long boat. a tree.",) * 3) | pictures(checkpoint, 3)
+    first = texts(checkpoint, ("a cat. two small dogs.",) * 2) | pictures(checkpoint, False)
+    second = texts(checkpoint, ("the sea. a very long boat. a tree.",) * 3) | pictures(checkpoint, True)
     return Part(Fits(checkpoint.model, ["logits", "pred_boxes"]), first, ["logits", "pred_boxes"],
                 samples.free_axes(first, second), other=second)  # fmt: skip
