@@ -298,7 +298,7 @@ def _while(net: Net, node: Node, inputs: list[Value]) -> list[Value]:
     if not len(inputs) == len(body.arguments) == len(body.results):
         raise node.fault("its body does not give what it takes")
     kept = [_origin(body, r) == body.arguments[i] for i, r in enumerate(body.results)]
-    counters = {i for i in range(len(inputs)) if not kept[i] and _counts(net, node, body, inputs, i)}
+    counters = {i: _counts(net, body, inputs, i) for i in range(len(inputs)) if not kept[i]}
     outer = net.graph
     first = net.call(node, condition.name, inputs)[0]
     inner = outer.subgraph()
@@ -330,7 +330,9 @@ def _while(net: Net, node: Node, inputs: list[Value]) -> list[Value]:
         if not isinstance(slot, Slot) or slot.item is None:
             raise node.fault("changes a list in another way than by filling it; this is not converted")
         steady = slot.index is None or net.fixed(slot.index) is not None
-        if not steady and slot.index not in {given[c] for c in counters}:
+        before = slot.list.items
+        in_order = [c for c, start in counters.items() if given[c] == slot.index and start is not None]
+        if not steady and not any(sorted(before) == list(range(counters[c] or 0)) for c in in_order):
             raise node.fault("fills a list in another order than one by one; this is not converted")
         _emit(inner, slot.item)
     starts = [inputs[i] for i in carried]
@@ -352,6 +354,9 @@ def _while(net: Net, node: Node, inputs: list[Value]) -> list[Value]:
             if (made_of := inner.find_shape(slot.item)) is not None:
                 outer.tell(item, made_of, inner.dtype(slot.item))
             continue
+        if slot.list.items:
+            first_ones = [outer.add("Unsqueeze", slot.list.items[k], net.ints([0])) for k in sorted(slot.list.items)]
+            name = outer.add("Concat", *first_ones, name, axis=0)
         shape, count = inner.find_shape(slot.item), outer.known(slot.list.count) if slot.list.count else None
         if shape is not None:
             outer.tell(name, (int(count) if count is not None else None, *shape), inner.dtype(slot.item))
@@ -381,25 +386,26 @@ def _origin(function: Function, reference: str) -> str:
     return reference
 
 
-def _counts(net: Net, node: Node, body: Function, inputs: Sequence[Value], number: int) -> bool:
-    """Whether a value is zero at first, and one more after each turn."""
-    start = net.graph.known(inputs[number]) if isinstance(inputs[number], str) else None
-    if start is None or start.shape != () or int(start) != 0:
-        return False
+def _counts(net: Net, body: Function, inputs: Sequence[Value], number: int) -> int | None:
+    """Where a value starts that is one more after each turn; None where it is not."""
+    start = net.fixed(inputs[number]) if isinstance(inputs[number], str) else None
+    if start is None or start.shape != () or start.dtype.kind not in "iu":
+        return None
     nodes = {n.name: n for n in body.nodes}
     step = nodes.get(_origin(body, body.results[number]))
     if step is None or step.op not in ("Add", "AddV2") or len(step.inputs) < 2:
-        return False
+        return None
     names = [_origin(body, i) for i in step.inputs[:2]]
     others = [n for n in names if n != body.arguments[number]]
     if len(others) != 1:
-        return False
+        return None
     if others[0] in nodes and nodes[others[0]].op == "Const":
         value = nodes[others[0]].get("value")
         array = value() if callable(value) else value
-        return isinstance(array, np.ndarray) and array.size == 1 and int(array.reshape(-1)[0]) == 1
-    if others[0] in body.arguments:  # a constant that is handed in
+    elif others[0] in body.arguments:  # a constant that is handed in
         given = inputs[body.arguments.index(others[0])]
         array = net.graph.known(given) if isinstance(given, str) else None
-        return array is not None and array.size == 1 and int(array.reshape(-1)[0]) == 1
-    return False
+    else:
+        return None
+    one = isinstance(array, np.ndarray) and array.size == 1 and int(array.reshape(-1)[0]) == 1
+    return int(start) if one else None

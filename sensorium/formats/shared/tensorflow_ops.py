@@ -553,6 +553,10 @@ def _tile(net: Net, node: Node, inputs: list[str]) -> str:
 
 @operator("Pad", "PadV2", "MirrorPad")
 def _pad(net: Net, node: Node, inputs: list[str]) -> str:
+    pads = net.fixed(inputs[1])
+    if pads is None and node.op != "MirrorPad":
+        both = net.op("Reshape", net.op("Transpose", inputs[1], perm=[1, 0]), net.ints([-1]))
+        return net.op("Pad", inputs[0], both, *inputs[2:], mode="constant")
     pads = net.known(node, inputs[1], "paddings").reshape(-1, 2)
     if node.op == "MirrorPad" and node.get("mode") == "SYMMETRIC":
         return _mirror(net, inputs[0], pads)
