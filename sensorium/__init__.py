@@ -311,6 +311,7 @@ def convert(
     std: Sequence[float] | None = None,
     layout: str | None = None,
     color: str | None = None,
+    scale: float | None = None,
     outputs: Sequence[str] = (),
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     architecture: str | Path | None = None,
@@ -333,6 +334,7 @@ def convert(
         std: by which each channel is then divided.
         layout: `NCHW` or `NHWC`.
         color: `rgb` or `bgr`: the order of the channels.
+        scale: by which pixel values, 0 to 255, are multiplied before `mean` is subtracted: 1/255, say.
         outputs: names of the outputs wanted, for graphs that do not say.
         shapes: shape of an input by its name, for graphs that do not say.
         architecture: a file that describes the layers, for files that hold only parameters.
@@ -371,6 +373,7 @@ def convert(
         std=std,
         layout=layout,
         color=color,
+        scale=scale,
         outputs=outputs,
         shapes=shapes,
         architecture=architecture,

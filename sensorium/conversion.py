@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from sensorium import files, formats, verification
+from sensorium import bindings, files, formats, verification
 from sensorium.errors import InputError, Refused, need
 from sensorium.formats import Graph, Options
 from sensorium.model import save_probe, seal, write_files
+from sensorium.nets.bound import BoundNet
 from sensorium.nets.ort import OrtNet
 from sensorium.tasks import find, to_json
 
@@ -79,6 +80,7 @@ def convert(
     std: Sequence[float] | None = None,
     layout: str | None = None,
     color: str | None = None,
+    scale: float | None = None,
     outputs: Sequence[str] = (),
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     architecture: str | Path | None = None,
@@ -102,8 +104,18 @@ def convert(
     )
     graph = formats.read(sources, options)
     proto = graph.model()
-    told = {"mean": mean, "std": std, "layout": layout, "color": color, "size": image_size}
+    told = {"mean": mean, "std": std, "scale": scale, "layout": layout, "color": color, "size": image_size}
     preprocessing = graph.preprocessing | {k: v for k, v in told.items() if v is not None}
+    binding = None
+    if task is not None:
+        try:
+            binding = bindings.find(graph, task, bindings.Told(names, image_size, layout))
+        except InputError as error:
+            raise InputError(f"{sources[0]}: {error}") from None
+        preprocessing["size"] = binding.size
+        names = binding.config.pop("labels", names)
+        if not {"mean", "std", "scale"} & set(preprocessing):
+            graph.notes.append("pixel values stay 0 to 255: no --scale, --mean or --std was given")
     origin = {
         "format": graph.producer,
         "files": {Path(s).name: files.sha256(Path(s)) for s in sources if Path(s).is_file()},
@@ -115,8 +127,12 @@ def convert(
         external = proto.ByteSize() > 1_900_000_000
         onnx.save(proto, str(target), save_as_external_data=external, location="model.onnx_data" if external else None)
         net = OrtNet(target)
+        asked: OrtNet | BoundNet = BoundNet(net, binding.content) if binding is not None else net
         reference = getattr(graph, "reference", [])  # of the original, run where the graph was made
-        if reference:
+        if binding is not None:
+            feeds = _pictures(asked, binding.size)
+            save_probe(folder, target.name, feeds, asked(feeds))
+        elif reference:
             save_probe(folder, target.name, reference[0][0], net(reference[0][0]))
         elif (graph.multiply_adds() or 0) < PROBE_LIMIT:
             feeds = probe(graph, net)
@@ -128,7 +144,7 @@ def convert(
             entry |= compare_sets(net, reference, tolerance, getattr(graph, "referee", ""))
         else:
             entry["verdict"] = "unverified"
-        write_files(folder, describe(graph, preprocessing, names, task))
+        write_files(folder, describe(graph, preprocessing, names, binding))
         content = verification.document(task or "", [entry], {}, {"onnx": str(onnx.__version__)})
         content["verdict"] = entry["verdict"]
         content["source"] = graph.producer
@@ -187,22 +203,34 @@ def example(graph: Graph, batch: int | None = None, seed: int = 0) -> dict[str, 
     return feeds
 
 
-def describe(graph: Graph, preprocessing: Mapping[str, Any], names: Sequence[str], task: str | None) -> dict[str, Any]:
-    """`config.json` and `preprocessor_config.json`, as far as they are known."""
+def _pictures(net: OrtNet | BoundNet, size: tuple[int, int] | None) -> dict[str, np.ndarray]:
+    """A made-up picture as the task prepares one, or as many as the network takes."""
+    count = next(iter(net.inputs.values()))[0][0]
+    shape = (count if isinstance(count, int) else 1, 3, *(size or (1, 1)))
+    return {"pixel_values": np.random.default_rng(0).random(shape, np.float32)}
+
+
+def describe(
+    graph: Graph, preprocessing: Mapping[str, Any], names: Sequence[str], binding: bindings.Binding | None
+) -> dict[str, Any]:
+    """`config.json`, `preprocessor_config.json` and `bindings.json`, as far as they are known."""
     config: dict[str, Any] = {"model_type": "converted", "source_format": graph.producer}
     if names:
         config["id2label"] = {str(i): name for i, name in enumerate(names)}
         config["label2id"] = {name: i for i, name in enumerate(names)}
     written: dict[str, Any] = {"config.json": config}
     pictures = [i for i in graph.inputs if len(i.shape) == 4]
-    if preprocessing or (task or "").startswith(("image", "object")):
+    if binding is not None:
+        config |= binding.config
+        written["bindings.json"] = binding.content
+    if preprocessing:
         written["preprocessor_config.json"] = _preprocessor(preprocessing, pictures[0].shape if pictures else None)
     return written
 
 
 def _preprocessor(told: Mapping[str, Any], shape: tuple[int, ...] | None) -> dict[str, Any]:
     """`preprocessor_config.json`: mean and deviation are in the units that follow the scale (0..255 without one)."""
-    config: dict[str, Any] = {"do_resize": True, "do_rescale": "scale" in told, "do_normalize": False}
+    config: dict[str, Any] = {"do_resize": True, "resample": 2, "do_rescale": "scale" in told, "do_normalize": False}
     layout = str(told.get("layout", "NCHW")).upper()
     size = told.get("size")
     if size is None and shape is not None:
@@ -213,15 +241,19 @@ def _preprocessor(told: Mapping[str, Any], shape: tuple[int, ...] | None) -> dic
         config["rescale_factor"] = float(told["scale"])
     if "mean" in told or "std" in told:
         mean, std = list(told.get("mean", ())), list(told.get("std", ()))
-        count = max(len(mean), len(std))
         config["do_normalize"] = True
-        config["image_mean"] = [float(v) for v in mean or [0.0] * count]
-        config["image_std"] = [float(v) for v in std or [1.0] * count]
+        config["image_mean"] = _three(mean or [0.0], "--mean")
+        config["image_std"] = _three(std or [1.0], "--std")
     if str(told.get("color", "rgb")).lower() == "bgr":
         config["do_flip_channel_order"] = True
-    if layout == "NHWC":
-        config["data_format"] = "channels_last"
     return config
+
+
+def _three(values: Sequence[float], flag: str) -> list[float]:
+    """One number for each colour; of one number, the same for all."""
+    if len(values) not in (1, 3) or any(v != v for v in values):
+        raise InputError(f"{flag}: {len(values)} numbers; a picture has three colours (or give one number for all)")
+    return [float(v) for v in (list(values) * 3)[:3]]
 
 
 def _labels(path: str | Path | None) -> list[str]:

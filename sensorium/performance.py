@@ -110,7 +110,10 @@ def bench(predictor: Predictor, given: Sequence[Any] = (), seconds: float = 1.0,
     share = watch.seconds / (time.perf_counter() - begin)
     threads = predictor.settings.threads or available_cores()
     peak = gemm_peak(threads)
-    work = multiply_adds(nets.paths, lambda counted: inference.run(task, counted, opened[:1], **how))
+    work = multiply_adds(
+        nets.paths,
+        lambda counted: inference.run(task, {k: nets.bound(net) for k, net in counted.items()}, opened[:1], **how),
+    )
     engine_seconds = share * rows[0]["median_ms"] / 1e3
     return {
         "task": task.name,

@@ -20,6 +20,7 @@ from sensorium.evaluation import examples_of
 from sensorium.media import made_up
 from sensorium.model import difference, load_probe, open_model, save_probe, seal
 from sensorium.nets import SUFFIXES, FolderNets, Settings
+from sensorium.nets.bound import BoundNet
 from sensorium.nets.ort import OrtNet
 from sensorium.runs import of_model
 from sensorium.tasks import Nets, source_of, to_json
@@ -223,8 +224,10 @@ def export(
         entries = []
         for stem, source in nets.paths.items():
             target = new / "onnx" / f"{stem}{SUFFIXES[to]}.onnx"
-            wanted = nets[stem].inputs
-            ready = [{k: v for k, v in f.items() if k in wanted} for f in feeds]
+            whole = nets[stem]
+            ready = [{k: v for k, v in f.items() if k in whole.inputs} for f in feeds]
+            if isinstance(whole, BoundNet):
+                ready = [whole.feeds(f) for f in ready]
             try:
                 if to == "fp16":
                     to_fp16(source, target)
@@ -233,7 +236,7 @@ def export(
                         continue
                 else:
                     to_int8(source, target, ready)
-                smaller = OrtNet(target)
+                smaller = nets.bound(OrtNet(target))
             except SensoriumError:
                 raise
             except Exception as error:  # the converters raise whatever they meet

@@ -27,6 +27,15 @@ def numbers(value: str) -> list[float]:
         raise argparse.ArgumentTypeError(f"'{value}' is not a list of numbers, such as 104,117,123") from None
 
 
+def fraction(value: str) -> float:
+    """`1/255`, or `0.0039`."""
+    above, _, below = value.partition("/")
+    try:
+        return float(above) / float(below or 1)
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(f"'{value}' is not a number or a fraction, such as 1/255") from None
+
+
 def words(value: str) -> list[str]:
     return [word.strip() for word in value.split(",") if word.strip()]
 
@@ -47,11 +56,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image-size", type=pair, metavar="HxW", help="of the picture it takes")
     parser.add_argument("--mean", type=numbers, metavar="A,B,C", help="subtracted from each channel")
     parser.add_argument("--std", type=numbers, metavar="A,B,C", help="by which each channel is then divided")
+    parser.add_argument("--scale", type=fraction, metavar="X", help="by which 0..255 is multiplied first: 1/255")
     parser.add_argument("--layout", choices=["NCHW", "NHWC"], help="order of the axes of the picture")
     parser.add_argument("--color", choices=["rgb", "bgr"], help="order of the channels")
     parser.add_argument("--outputs", type=words, default=[], metavar="A,B", help="the outputs wanted")
     parser.add_argument(
-        "--shape", type=shape, action="append", default=[], metavar="NAME=SIZES", help="shape of an input, with batch"
+        "--shape",
+        "--shapes",
+        type=shape,
+        action="append",
+        default=[],
+        metavar="NAME=SIZES",
+        help="shape of an input, with batch",
     )
     parser.add_argument("--architecture", metavar="FILE", help="the layers, for files that hold only parameters")
     parser.add_argument("--check", metavar="NPZ", help="inputs (in_NAME) and the original's outputs (out_NAME)")
@@ -73,6 +89,7 @@ def run(given: argparse.Namespace) -> int:
         std=given.std,
         layout=given.layout,
         color=given.color,
+        scale=given.scale,
         outputs=given.outputs,
         shapes=dict(given.shape),
         architecture=given.architecture,

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from sensorium.errors import InputError, MissingError
+from sensorium.nets import bound
+from sensorium.nets.bound import BoundNet
 from sensorium.nets.openvino import OpenVinoNet
 from sensorium.nets.ort import OrtNet
 from sensorium.nets.settings import Settings
 
 __all__ = ["SUFFIXES", "FolderNets", "Opened", "Settings", "split_stem"]
 
-Opened = OrtNet | OpenVinoNet
+Opened = OrtNet | OpenVinoNet | BoundNet
 
 # File-name suffix of each precision, as transformers.js and the onnx-community folders spell them.
 SUFFIXES = {"fp32": "", "fp16": "_fp16", "int8": "_quantized", "int4": "_q4"}
@@ -28,6 +30,8 @@ def split_stem(stem: str) -> tuple[str, str]:
 
 class FolderNets(Mapping[str, Opened]):
     """The networks in a model folder's `onnx/`, each opened when it is first asked for.
+
+    A folder that was converted may say in `bindings.json` what its network calls the task's arrays.
 
     Args:
         folder: the model folder.
@@ -61,6 +65,7 @@ class FolderNets(Mapping[str, Opened]):
             stem: kinds.get(precision or "fp32") or kinds.get("fp32") or next(iter(kinds.values()))
             for stem, kinds in found.items()
         }
+        self.binding = bound.read(folder)
         self._open: dict[str, Opened] = {}
 
     def __getitem__(self, name: str) -> Opened:
@@ -69,10 +74,15 @@ class FolderNets(Mapping[str, Opened]):
                 raise KeyError(name)
             how = self.settings
             if how.engine == "openvino":
-                self._open[name] = OpenVinoNet(self.paths[name], how.threads, how.precision == "bf16")
+                net: OrtNet | OpenVinoNet = OpenVinoNet(self.paths[name], how.threads, how.precision == "bf16")
             else:
-                self._open[name] = OrtNet(self.paths[name], how.threads, how.device or "cpu")
+                net = OrtNet(self.paths[name], how.threads, how.device or "cpu")
+            self._open[name] = self.bound(net)
         return self._open[name]
+
+    def bound(self, net: OrtNet | OpenVinoNet) -> Opened:
+        """A network of this folder, with the names that the task knows."""
+        return BoundNet(net, self.binding) if self.binding else net
 
     def __contains__(self, name: object) -> bool:
         return name in self.paths

@@ -44,6 +44,18 @@ def sigmoid(logits: Floats) -> npt.NDArray[np.float64]:
     return np.asarray(0.5 * (1 + np.tanh(0.5 * np.asarray(logits, np.float64))))
 
 
+def chances(logits: Floats, config: Mapping[str, Any], free: bool) -> npt.NDArray[np.float64]:
+    """Scores from the outputs of a network: as `function_to_apply` of its `config.json` says, as in Hugging Face.
+
+    Args:
+        free: where that says nothing: whether each label is asked for by itself.
+    """
+    function = config.get("function_to_apply") or ("sigmoid" if free else "softmax")
+    if function == "none":
+        return np.asarray(logits, np.float64)
+    return sigmoid(logits) if function == "sigmoid" else softmax(logits)
+
+
 def ranked(scores: Floats, names: Sequence[str], top_k: int | None = None) -> list[Label]:
     """The labels, best first; the first of equals first.
 

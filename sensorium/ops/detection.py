@@ -30,6 +30,7 @@ SIGMOID: dict[str, int | None] = {
     "rf_detr": None,
     "rt_detr": None,
     "rt_detr_v2": None,
+    "converted": None,  # scores already: what a converted detector answers
 }
 
 
@@ -44,6 +45,8 @@ def chances_of(logits: np.ndarray, model_type: str) -> np.ndarray:
         powers = np.exp(logits - logits.max(-1, keepdims=True))
         softmax: np.ndarray = (powers / powers.sum(-1, keepdims=True))[..., :-1]
         return softmax
+    if model_type == "converted":
+        return logits
     if model_type in SIGMOID:
         with np.errstate(over="ignore"):
             sigmoid: np.ndarray = 1 / (1 + np.exp(-logits))

@@ -74,7 +74,7 @@ class Task:
         if logits.shape != (len(self.labels),):
             raise InputError(f"the network answers {logits.shape[-1]} labels, config.json names {len(self.labels)}")
         free = self.multi or len(self.labels) == 1
-        scores = classification.sigmoid(logits) if free else classification.softmax(logits)
+        scores = classification.chances(logits, self.config, free)
         return [label for label in classification.ranked(scores, self.labels, top_k) if label.score >= threshold]
 
     def tally(self, prediction: list[Label], truth: str | list[str], nets: Nets) -> Tally:
