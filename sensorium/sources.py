@@ -37,6 +37,7 @@ TEXTS = frozenset(
         "content",
         "words",
         "sentences",
+        "tokens",
         "source_sentence",
     }
 )

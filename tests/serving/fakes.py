@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import sys
 import time
 from dataclasses import dataclass, field
@@ -313,6 +314,63 @@ class Eighth:
         return {"mean": [float(np.mean(source))] * horizon}
 
 
+class Asked:
+    """A question about a picture."""
+
+    name: ClassVar[str] = "visual-question-answering"
+    source: ClassVar[str] = "image"
+    parts: ClassVar[tuple[str, ...]] = ("image", "question", "boxes")
+
+    def open(self, source: Any) -> Any:
+        if "question" not in source:
+            raise InputError("a question is needed")
+        return {**source, "image": Images().open(source["image"])}
+
+    def decode(self, outputs: Any, source: Any) -> list[dict[str, Any]]:
+        """The size, for every question."""
+        size = "x".join(map(str, source["image"].size))
+        return [{"answer": f"{source['question']} {size} {source.get('boxes')}", "score": 0.75}]
+
+
+class Regions(Images):
+    """Two halves."""
+
+    name: ClassVar[str] = "image-segmentation"
+
+    def decode(self, outputs: Any, source: Any) -> list[dict[str, Any]]:  # type: ignore[override]
+        """Left and right."""
+        masks = [np.zeros(source.size[::-1], np.uint8) for _ in range(2)]
+        masks[0][:, : source.size[0] // 2] = 255
+        masks[1][:, source.size[0] // 2 :] = 255
+        names = ("sky", NASTY)
+        return [{"label": n, "score": 0.9, "mask": Image.fromarray(m)} for n, m in zip(names, masks)]
+
+
+class Bodies(Images):
+    """One body."""
+
+    name: ClassVar[str] = "keypoint-detection"
+
+    def decode(self, outputs: Any, source: Any) -> list[dict[str, Any]]:  # type: ignore[override]
+        """Three joints."""
+        places = ((40, 40), (120, 90), (200, 200))
+        joints = [{"label": "joint", "score": 0.8, "x": x, "y": y} for x, y in places]
+        return [{"score": 0.9, "keypoints": joints, "skeleton": [[0, 1], [1, 2]]}]
+
+
+class Names(Texts):
+    """Every word with a capital."""
+
+    name: ClassVar[str] = "token-classification"
+
+    def decode(self, outputs: Any, source: Any) -> list[dict[str, Any]]:  # type: ignore[override]
+        """Names."""
+        return [
+            {"entity_group": "NAME", "score": 0.9, "word": m[0], "start": m.start(), "end": m.end()}
+            for m in re.finditer(r"[A-Z]\w*", source)
+        ]
+
+
 class Card:
     verification: ClassVar[dict[str, Any]] = {
         "files": [
@@ -354,6 +412,10 @@ TASKS = {
     "backwards": Translate,
     "digits": Speech,
     "eighth": Eighth,
+    "asked": Asked,
+    "regions": Regions,
+    "bodies": Bodies,
+    "names": Names,
 }
 
 

@@ -206,6 +206,50 @@ def test_an_eighth_task(page: Page) -> None:
     assert page.problems() == []
 
 
+def test_a_question_about_a_picture(page: Page, files: dict[str, str]) -> None:
+    page.open("asked")
+    page.get("#file").send_keys(files["picture.png"])
+    page.get("#part-question").send_keys("how large?")
+    page.get("#part-boxes").send_keys("[[1, 2]]")
+    page.ask()
+    assert page.texts(".bars .name") == ["how large? 320x240 [[1, 2]]"]
+    page.browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert "-F 'question=how large?'" in page.get("#curl").text
+    page.shot("question")
+    assert page.problems() == []
+
+
+def test_regions(page: Page, files: dict[str, str]) -> None:
+    page.open("regions")
+    page.get("#file").send_keys(files["picture.png"])
+    page.ask()
+    assert page.get("canvas").get_attribute("aria-label") == "2 regions"
+    assert page.texts(".objects .name") == ["sky", NASTY]
+    page.shot("image-segmentation")
+    assert page.problems() == []
+
+
+def test_joints(page: Page, files: dict[str, str]) -> None:
+    page.open("bodies")
+    page.get("#file").send_keys(files["picture.png"])
+    page.ask()
+    assert page.get("canvas").get_attribute("aria-label") == "1 bodies"
+    page.shot("keypoint-detection")
+    assert page.problems() == []
+
+
+def test_names_in_a_text(page: Page) -> None:
+    page.open("names")
+    page.browser.execute_script(
+        "const t = document.getElementById('text'); t.value = '\\u{1F98A} Ada met Bob';"
+        "t.dispatchEvent(new Event('input'))"
+    )
+    page.ask()
+    assert page.texts("mark") == ["AdaNAME", "BobNAME"]
+    page.shot("token-classification")
+    assert page.problems() == []
+
+
 def test_an_error_is_told(page: Page, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"no picture")
     page.open("pets")

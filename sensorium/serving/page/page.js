@@ -15,7 +15,7 @@ function make(tag, properties = {}, ...children) {
 }
 
 let about = null; // what GET /v1/models/{name} said
-let question = null; // {files: [File], value: any JSON, ready: bool}
+let question = null; // {files: [File], value: any JSON, further: {part: any JSON}, ready: bool}
 let urls = []; // object URLs of the chosen files
 let playing = null; // stops the playback of an earlier answer
 let running = null; // aborts the request that is on its way
@@ -81,13 +81,38 @@ const MEDIA = {
 };
 
 function showInput() {
-  question = { files: [], value: null, ready: false };
+  question = { files: [], value: null, further: {}, ready: false };
   const kind = MEDIA[about.source];
+  const further = Object.entries(about.parts).slice(1);
   if (kind) $("input").replaceChildren(...fileInput(kind));
   else if (about.source === "label") $("input").replaceChildren(classInput());
-  else if (about.source_kind === "text") $("input").replaceChildren(textInput("Text", (text) => text));
+  else if (about.source_kind === "text") $("input").replaceChildren(textInput(further.length ? titled(about.source) : "Text", (text) => text));
   else $("input").replaceChildren(...fileInput({ accept: "", several: false, say: "a file" }), textInput("or JSON", JSON.parse));
+  $("input").append(...further.map(([name, kind]) => furtherInput(name, kind)));
   state();
+}
+
+const titled = (name) => name[0].toUpperCase() + name.slice(1).replaceAll("_", " ");
+
+// A further part of the example: a text, or values as JSON; several texts, one a line, where its name is a plural.
+function furtherInput(name, kind) {
+  const lines = kind === "text" && name.endsWith("s");
+  const area = make("textarea", { id: "part-" + name, spellcheck: false, rows: kind === "text" ? 3 : 1 });
+  area.addEventListener("input", () => {
+    area.setCustomValidity("");
+    const text = area.value.trim();
+    try {
+      if (!text) delete question.further[name];
+      else if (lines && !text.startsWith("[")) question.further[name] = text.split("\n").filter((line) => line.trim());
+      else question.further[name] = kind === "text" && !lines ? text : JSON.parse(text);
+    } catch {
+      delete question.further[name];
+      area.setCustomValidity("This is not JSON.");
+    }
+    state();
+  });
+  const note = lines ? " (one a line)" : kind === "text" ? "" : " (JSON)";
+  return make("div", { className: "field" }, make("label", { for: area.id }, titled(name) + note), area);
 }
 
 function textInput(name, read) {
@@ -136,7 +161,7 @@ function take(files) {
   files.sort((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }));
   urls.forEach((url) => URL.revokeObjectURL(url));
   urls = files.map((file) => URL.createObjectURL(file));
-  question = { files, value: null, ready: true };
+  question = { ...question, files, value: null, ready: true };
   clearAnswer();
   $("chosen").replaceChildren(preview(files));
   $("file").parentElement.classList.add("full");
@@ -283,10 +308,11 @@ $("ask").addEventListener("submit", async (event) => {
     if (asked.files.length) {
       init.body = new FormData();
       asked.files.forEach((file) => init.body.append("inputs", file, file.name));
+      for (const [name, value] of Object.entries(asked.further)) init.body.append(name, typeof value === "string" ? value : JSON.stringify(value));
       if (Object.keys(given).length) init.body.append("parameters", JSON.stringify(given));
     } else {
       init.headers = { "Content-Type": "application/json" };
-      init.body = JSON.stringify({ inputs: asked.value, parameters: given });
+      init.body = JSON.stringify({ inputs: whole(asked), parameters: given });
     }
     curl(path, asked, given);
     const begin = performance.now();
@@ -313,15 +339,18 @@ function fail(message) {
   $("error").hidden = false;
 }
 
+// The example: its one value, or an object of its parts.
+const whole = (asked) => (Object.keys(about.parts).length > 1 ? { [about.source]: asked.value, ...asked.further } : asked.value);
+
 function curl(path, asked, given) {
   const quote = (text) => "'" + text.replaceAll("'", "'\\''") + "'";
   const lines = ["curl " + quote(location.origin + path)];
   if (sessionStorage.getItem("token")) lines.push('-H "Authorization: Bearer $SENSORIUM_TOKEN"');
   if (asked.files.length) {
     asked.files.slice(0, 8).forEach((file) => lines.push("-F " + quote("inputs=@" + file.name)));
-    for (const [name, value] of Object.entries(given)) lines.push("-F " + quote(name + "=" + (typeof value === "string" ? value : JSON.stringify(value))));
+    for (const [name, value] of [...Object.entries(asked.further), ...Object.entries(given)]) lines.push("-F " + quote(name + "=" + (typeof value === "string" ? value : JSON.stringify(value))));
   } else {
-    lines.push("-H 'Content-Type: application/json'", "-d " + quote(JSON.stringify({ inputs: asked.value, parameters: given })));
+    lines.push("-H 'Content-Type: application/json'", "-d " + quote(JSON.stringify({ inputs: whole(asked), parameters: given })));
   }
   $("curl").textContent = lines.join(" \\\n  ");
   $("call").hidden = false;
@@ -351,17 +380,36 @@ const listOf = (v, test) => Array.isArray(v) && v.length > 0 && v.every((one) =>
 const isBox = (v) => isObject(v.box) && ["xmin", "ymin", "xmax", "ymax"].every((k) => typeof v.box[k] === "number");
 const inFrame = (frame) => Object.values(frame).find((v) => Array.isArray(v));
 
+const isSound = (v) => typeof v === "string" && v.startsWith("data:audio/");
+const isPoint = (v) => typeof v.x === "number" && typeof v.y === "number";
+
+// The text that an answer mostly is: its `text`, `answer`, `..._text`, filled `sequence`, or the last turn of a chat.
+function words(result) {
+  const known = (name) => ["text", "answer", "sequence"].includes(name) || name.endsWith("_text");
+  const found = Object.entries(result).find(([name, v]) => known(name) && (typeof v === "string" || listOf(v, (turn) => typeof turn.content === "string")));
+  if (!found) return null;
+  return typeof found[1] === "string" ? found[1] : found[1][found[1].length - 1].content;
+}
+
 async function draw(result, asked) {
   const place = $("shown");
   const picture = asked.files.length === 1 && asked.files[0].type.startsWith("image/") && urls[0];
   if (listOf(result, (f) => "frame" in f && (inFrame(f) || []).every(isBox)) && asked.files.length) return frames(place, result, asked);
+  if (picture && listOf(result, (one) => isPicture(one.mask))) return masks(place, result, picture);
+  if (picture && listOf(result, (one) => listOf(one.keypoints, isPoint))) return points(place, result, picture);
   if (listOf(result, isBox)) return boxes(place, result, picture);
+  if (listOf(result, (one) => typeof one.word === "string" && Number.isInteger(one.start) && Number.isInteger(one.end)) && typeof asked.value === "string") return spans(place, result, asked.value);
+  if (isObject(result) && isSound(result.audio)) return place.append(make("audio", { src: result.audio, controls: true, className: "heard" }));
   if (listOf(result, (one) => "label" in one && "score" in one)) return bars(place, result);
   if (isPicture(result) || (isObject(result) && Object.values(result).some(isPicture))) return pictures(place, [result]);
   if (Array.isArray(result) && result.length && result.every((r) => isPicture(r) || (isObject(r) && Object.values(r).some(isPicture)))) return pictures(place, result);
   if (isObject(result)) {
-    const text = Object.entries(result).find(([name, v]) => (name === "text" || name === "answer" || name.endsWith("_text")) && typeof v === "string");
-    if (text) return said(place, text[1], result.chunks || result.words, asked);
+    const text = words(result);
+    if (text !== null) return said(place, text, result.chunks || result.words, asked);
+  }
+  if (listOf(result, (one) => words(one) !== null)) {
+    if (result.every((one) => typeof one.score === "number")) return bars(place, result.map((one) => ({ label: words(one), score: one.score })));
+    return result.forEach((one) => said(place, words(one), null, asked));
   }
   if (Array.isArray(result) && !result.length) {
     if (picture) await boxes(place, [], picture);
@@ -454,6 +502,81 @@ async function boxes(place, result, src) {
     playing = () => window.removeEventListener("resize", again);
   }
   place.append(legend(result, key));
+}
+
+// Regions in their colours over the picture; a mask is white where its region is.
+async function masks(place, result, src) {
+  const key = (one) => (one.label === undefined ? result.indexOf(one) + 1 : one.label);
+  const image = await load(src);
+  const layers = await Promise.all(result.map((one) => load(one.mask)));
+  const canvas = make("canvas", { width: image.naturalWidth, height: image.naturalHeight, className: "scene" });
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", result.length + " regions");
+  const pen = canvas.getContext("2d");
+  pen.drawImage(image, 0, 0);
+  layers.forEach((layer, i) => {
+    const sheet = make("canvas", { width: canvas.width, height: canvas.height });
+    const own = sheet.getContext("2d");
+    own.drawImage(layer, 0, 0, sheet.width, sheet.height);
+    const pixels = own.getImageData(0, 0, sheet.width, sheet.height);
+    const swatch = make("canvas", { width: 1, height: 1 }).getContext("2d");
+    swatch.fillStyle = colour(key(result[i]));
+    swatch.fillRect(0, 0, 1, 1);
+    const [r, g, b] = swatch.getImageData(0, 0, 1, 1).data;
+    for (let at = 0; at < pixels.data.length; at += 4) {
+      const share = pixels.data[at] / 255;
+      pixels.data.set([r, g, b, 140 * share], at);
+    }
+    own.putImageData(pixels, 0, 0);
+    pen.drawImage(sheet, 0, 0);
+  });
+  place.append(make("div", {}, canvas), legend(result.map((one) => ({ ...one, label: key(one) })), (one) => one.label));
+}
+
+// The joints of each body, and lines between those that the model says belong together.
+async function points(place, result, src) {
+  const image = await load(src);
+  const canvas = make("canvas", { width: image.naturalWidth, height: image.naturalHeight, className: "scene" });
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", result.length + " bodies");
+  const pen = canvas.getContext("2d");
+  pen.drawImage(image, 0, 0);
+  const size = Math.max(2, Math.hypot(canvas.width, canvas.height) / 200);
+  result.forEach((body, i) => {
+    pen.fillStyle = pen.strokeStyle = colour(i);
+    pen.lineWidth = size / 2;
+    for (const [a, b] of body.skeleton || []) {
+      const [from, to] = [body.keypoints[a], body.keypoints[b]];
+      if (!from || !to) continue;
+      pen.beginPath();
+      pen.moveTo(from.x, from.y);
+      pen.lineTo(to.x, to.y);
+      pen.stroke();
+    }
+    for (const point of body.keypoints) {
+      pen.beginPath();
+      pen.arc(point.x, point.y, size, 0, 7);
+      pen.fill();
+    }
+  });
+  place.append(make("div", {}, canvas));
+}
+
+// The text with what was found in it marked. Places count characters, of which some are two units in a browser.
+function spans(place, result, text) {
+  const characters = [...text];
+  const shown = make("p", { className: "said" });
+  let at = 0;
+  for (const one of [...result].sort((a, b) => a.start - b.start)) {
+    if (one.start < at) continue;
+    const kind = one.entity_group || one.entity;
+    const mark = make("mark", { title: percent(one.score) }, characters.slice(one.start, one.end).join(""), make("small", {}, kind));
+    mark.style.borderColor = colour(kind);
+    shown.append(characters.slice(at, one.start).join(""), mark);
+    at = one.end;
+  }
+  shown.append(characters.slice(at).join(""));
+  place.append(shown);
 }
 
 // The frames of a video, or of several pictures, with what was found in each, played back.
