@@ -186,6 +186,19 @@ def enlarge(picture: Image.Image, least: int = 480) -> tuple[Image.Image, float]
     return picture.convert("RGB").resize(size, rule), factor
 
 
+def beside(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures side by side, each as high as the first."""
+    first, _ = enlarge(pictures[0])
+    row = [p.convert("RGB") for p in pictures]
+    row = [first, *(p.resize((max(1, round(p.width * first.height / p.height)), first.height)) for p in row[1:])]
+    sheet = Image.new("RGB", (sum(p.width for p in row) + 4 * (len(row) - 1), first.height), PAPER)
+    left = 0
+    for p in row:
+        sheet.paste(p, (left, 0))
+        left += p.width + 4
+    return sheet
+
+
 def boxes(
     picture: Image.Image,
     boxes: Sequence[Sequence[float]],

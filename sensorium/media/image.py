@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from sensorium.errors import InputError
 from sensorium.media.processors import Geometry as Geometry
 from sensorium.media.processors import arrays as arrays
+from sensorium.media.processors import border as border
 from sensorium.media.processors import geometry as geometry
 from sensorium.media.processors import preprocess as preprocess
 from sensorium.media.processors import settings as settings
@@ -43,8 +44,8 @@ def load(source: Source) -> Image.Image:
         return _from_array(source)
     if isinstance(source, Image.Image):
         return _to_rgb(source, "the picture given")
-    name, file = _file(source)
-    with file, _open(name, file) as image:
+    name, file = opened(source)
+    with file, header(name, file) as image:
         picture = _to_rgb(image, name)
         if picture is image:
             picture = image.copy()
@@ -58,8 +59,8 @@ def size(source: str | os.PathLike[str] | bytes) -> tuple[int, int]:
     Raises:
         InputError: as for `load`, as far as the header shows it.
     """
-    name, file = _file(source)
-    with file, _open(name, file) as image:
+    name, file = opened(source)
+    with file, header(name, file) as image:
         width, height = image.size
         return (height, width) if _orientation(image) >= 5 else (width, height)
 
@@ -72,8 +73,8 @@ def values(source: str | os.PathLike[str] | bytes) -> np.ndarray:
     Raises:
         InputError: as for `load`.
     """
-    name, file = _file(source)
-    with file, _open(name, file) as image:
+    name, file = opened(source)
+    with file, header(name, file) as image:
         try:
             image.load()
             if image.mode not in ("1", "L", "P", "I", "I;16", "I;16B", "I;16L"):
@@ -84,7 +85,12 @@ def values(source: str | os.PathLike[str] | bytes) -> np.ndarray:
             raise InputError(f"{name}: the picture is damaged or cut short") from None
 
 
-def _file(source: Any) -> tuple[str, BinaryIO]:
+def opened(source: Any) -> tuple[str, BinaryIO]:
+    """(name for messages, file) of a path or of bytes.
+
+    Raises:
+        InputError: there is no such file, or it is empty.
+    """
     if isinstance(source, (bytes, bytearray, memoryview)):
         if not source:
             raise InputError("the picture given is empty (0 bytes)")
@@ -104,7 +110,12 @@ def _file(source: Any) -> tuple[str, BinaryIO]:
         raise InputError(f"{str(path)[:200]!r}: {reason}") from None
 
 
-def _open(name: str, file: BinaryIO) -> Image.Image:
+def header(name: str, file: BinaryIO) -> Image.Image:
+    """A picture of which nothing but the header has been read.
+
+    Raises:
+        InputError: it is no picture of a format in `FORMATS`, or too large.
+    """
     try:
         image = Image.open(file, formats=FORMATS)
         width, height = image.size

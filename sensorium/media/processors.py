@@ -172,7 +172,7 @@ _FAMILIES: dict[str, dict[str, Any]] = {
     "Sam": {**_SQUARE, **_IMAGENET, "size": {"longest_edge": 1024}, "resize": "sam", "do_pad": True, "pad_size": 1024},
     "SegGpt": {**_SQUARE, **_IMAGENET, "size": 448, "resample": 3},
     "Segformer": {**_SQUARE, **_IMAGENET, "size": 512},
-    "Siglip": {**_SQUARE, **_HALF, "size": 224, "resample": 3},
+    "Siglip": {**_SHORT, **_HALF, "size": 224, "resample": 3},
     "Siglip2": {**_SQUARE, **_HALF, "patch_size": 16, "max_num_patches": 256, "resize": "siglip2"},
     "SuperGlue": {**_GREY, "do_grayscale": True},
     "SuperPoint": {**_GREY, "do_grayscale": False},
@@ -180,6 +180,7 @@ _FAMILIES: dict[str, dict[str, Any]] = {
     "TextNet": {**_SHORT, **_IMAGENET, "size": 640, "crop_size": 224, "resize": "textnet", "size_divisor": 32},
     "ViT": {**_SQUARE, **_HALF, "size": 224},
     "VideoMAE": {**_SHORT, **_HALF, **_CROP_224, "size": 224},
+    "Timesformer": {**_SHORT, **_IMAGENET, **_CROP_224, "size": 224},
     "Vilt": {**_SHORT, **_HALF, "size": 384, "resample": 3, "resize": "vilt", "size_divisor": 32},
     "VitPose": {**_SQUARE, **_IMAGENET, "size": [256, 192], "do_resize": None},
     "Vivit": {**_SHORT, **_HALF, **_CROP_224, "size": 256, "rescale_factor": 1 / 127.5, "offset": True},
@@ -194,16 +195,19 @@ _FAMILIES: dict[str, dict[str, Any]] = {
         "steps": ("rescale", "reflect", "interpolate", "normalize"),
     },
 }
+# The keys that may name the processor.
+_TYPES = ("image_processor_type", "feature_extractor_type", "video_processor_type")
 # What a processor that is not in the table does.
 _GENERAL = {"square": True, "resample": 2, "rescale_factor": 1 / 255}
 _USUAL = {
     "do_resize", "size", "resample", "default_to_square", "do_center_crop", "crop_size", "do_rescale",
     "rescale_factor", "do_normalize", "image_mean", "image_std", "do_pad", "pad_size", "do_convert_rgb",
     "do_flip_channel_order",
+    "size_divisibility",
 }  # fmt: skip
 # Keys that change nothing of one picture's array.
 _IDLE = {
-    "image_processor_type", "feature_extractor_type", "processor_class", "auto_map", "data_format",
+    "image_processor_type", "feature_extractor_type", "video_processor_type", "processor_class", "auto_map", "data_format",
     "input_data_format", "device", "return_tensors", "disable_grouping", "image_seq_length", "do_reduce_labels",
     "reduce_labels", "ignore_index", "num_labels", "format", "do_convert_annotations", "max_size",
     "model_input_names",
@@ -290,10 +294,12 @@ def settings(files: Mapping[str, Any]) -> dict[str, Any]:
     found = files.get(FILE)
     if not isinstance(found, Mapping):
         whole = files.get("processor_config.json")
-        found = whole.get("image_processor") if isinstance(whole, Mapping) else None
+        nested = whole if isinstance(whole, Mapping) else {}
+        found = nested.get("image_processor") or files.get("video_preprocessor_config.json")
+        found = found or nested.get("video_processor")
     if not isinstance(found, Mapping):
         raise InputError(f"{FILE} is missing: it says how a picture becomes the network's input")
-    if not (found.get("image_processor_type") or found.get("feature_extractor_type")):
+    if not any(found.get(key) for key in _TYPES):
         config = files.get("config.json")
         kind = str(config.get("model_type", "")) if isinstance(config, Mapping) else ""
         plain = {family.lower(): family for family in _FAMILIES}
@@ -301,6 +307,15 @@ def settings(files: Mapping[str, Any]) -> dict[str, Any]:
         if family:
             return {**found, "image_processor_type": f"{family}ImageProcessor"}
     return dict(found)
+
+
+def border(config: Mapping[str, Any], width: int, height: int) -> tuple[int, int]:
+    """Width and height of the mirrored border that is put around a picture of this size; (0, 0) for most families."""
+    options = _resolve(config)
+    if "reflect" not in options["steps"] or not options.get("do_pad"):
+        return 0, 0
+    across, down = (int(np.sqrt(edge / 2) * 3) for edge in (width, height))
+    return across, down
 
 
 def geometry(config: Mapping[str, Any], width: int, height: int) -> Geometry:
@@ -368,7 +383,7 @@ def arrays(config: Mapping[str, Any], image: Image.Image) -> dict[str, np.ndarra
 
 def _resolve(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration with the family's defaults filled in; null counts as not given, as in transformers."""
-    kind = str(config.get("image_processor_type") or config.get("feature_extractor_type") or "ViTImageProcessor")
+    kind = next((str(config[key]) for key in _TYPES if config.get(key)), "ViTImageProcessor")
     family = re.sub(r"(ImageProcessor|FeatureExtractor|VideoProcessor)(Fast|Pil)?$", "", kind)
     given = {k: v for k, v in config.items() if v is not None}
     if family not in _FAMILIES:
@@ -429,6 +444,8 @@ def _middle(width: int, height: int, crop: tuple[int, int]) -> tuple[int, int, i
 def _resize(options: Mapping[str, Any], width: int, height: int) -> tuple[tuple[int, int], tuple[int, int] | None]:
     """((width, height) to resize to, (width, height) of a crop that belongs to the family's resizing)."""
     (across, down), crop = _rule(options, width, height)
+    if step := int(options.get("size_divisibility") or 0):  # of transformers.js
+        across, down = (max(1, edge // step) * step for edge in (across, down))
     across, down = max(1, across), max(1, down)  # extreme shapes round to nothing
     if across * down > MAX_PIXELS:
         raise InputError(f"the picture would be resized to {across} x {down} pixels, which is too many")
@@ -754,9 +771,7 @@ def _grey(pixels: Pixels, options: Mapping[str, Any]) -> Pixels:
 
 def _reflected(pixels: Pixels, options: Mapping[str, Any]) -> Pixels:
     """ZoeDepth: a mirrored border."""
-    if not options.get("do_pad"):
-        return pixels
-    down, across = (int(np.sqrt(edge / 2) * 3) for edge in pixels.shape[1:])
+    across, down = border(options, pixels.shape[2], pixels.shape[1])
     return np.pad(pixels, ((0, 0), (down, down), (across, across)), mode="reflect")
 
 

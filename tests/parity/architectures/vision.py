@@ -53,7 +53,9 @@ def enliven(model: Any) -> None:
             layer.running_var.uniform_(0.5, 1.5, generator=generator)
 
 
-def make(model_type: str, task: str, processor: tuple[str, dict[str, Any]], config: dict[str, Any]) -> Callable[[Path], None]:
+def make(
+    model_type: str, task: str, processor: tuple[str, dict[str, Any]], config: dict[str, Any]
+) -> Callable[[Path], None]:
     def write(folder: Path) -> None:
         import torch
         import transformers as t
@@ -84,7 +86,9 @@ def expect_labels(folder: Path, sources: list[Any]) -> list[Any]:
     return answers
 
 
-def classifier(model_type: str, processor: str = "ViT", size: Any = 32, quick: bool = False, **config: Any) -> Architecture:
+def classifier(
+    model_type: str, processor: str = "ViT", size: Any = 32, quick: bool = False, **config: Any
+) -> Architecture:
     options: dict[str, Any] = {"size": size}
     if processor in ("Bit", "MobileNetV1", "MobileNetV2", "MobileViT", "DeiT", "Levit", "PoolFormer"):
         options = {"size": {"shortest_edge": 40} if processor != "DeiT" else 40, "crop_size": size}
@@ -110,25 +114,109 @@ ARCHITECTURES = [
     classifier("swinv2", embed_dim=16, depths=[1, 2], num_heads=[2, 4], image_size=32, patch_size=4, window_size=4),
     classifier("convnext", "ConvNext", {"shortest_edge": 32}, hidden_sizes=[16, 24, 32, 40], depths=[1, 1, 2, 1]),
     classifier("convnextv2", "ConvNext", {"shortest_edge": 32}, hidden_sizes=[16, 24, 32, 40], depths=[1, 1, 2, 1]),
-    classifier("resnet", "ConvNext", {"shortest_edge": 32}, embedding_size=16, hidden_sizes=[16, 24, 32, 40], depths=[1, 2, 1, 1], layer_type="bottleneck", quick=True),
-    classifier("regnet", "ConvNext", {"shortest_edge": 32}, embedding_size=16, hidden_sizes=[16, 24, 32, 40], depths=[1, 2, 1, 1], groups_width=8),
+    classifier(
+        "resnet",
+        "ConvNext",
+        {"shortest_edge": 32},
+        embedding_size=16,
+        hidden_sizes=[16, 24, 32, 40],
+        depths=[1, 2, 1, 1],
+        layer_type="bottleneck",
+        quick=True,
+    ),
+    classifier(
+        "regnet",
+        "ConvNext",
+        {"shortest_edge": 32},
+        embedding_size=16,
+        hidden_sizes=[16, 24, 32, 40],
+        depths=[1, 2, 1, 1],
+        groups_width=8,
+    ),
     classifier("mobilenet_v1", "MobileNetV1", depth_multiplier=0.25, min_depth=8),
     classifier("mobilenet_v2", "MobileNetV2", depth_multiplier=0.25, min_depth=8),
-    classifier("mobilevit", "MobileViT", 64, image_size=64, hidden_sizes=[32, 40, 48], neck_hidden_sizes=[8, 16, 24, 32, 40, 48, 64], num_attention_heads=4),
+    classifier(
+        "mobilevit",
+        "MobileViT",
+        64,
+        image_size=64,
+        hidden_sizes=[32, 40, 48],
+        neck_hidden_sizes=[8, 16, 24, 32, 40, 48, 64],
+        num_attention_heads=4,
+    ),
     classifier("mobilevitv2", "MobileViT", 64, image_size=64, width_multiplier=0.25),
-    classifier("efficientnet", "EfficientNet", width_coefficient=0.25, depth_coefficient=0.2, image_size=32, hidden_dim=320),
+    classifier(
+        "efficientnet", "EfficientNet", width_coefficient=0.25, depth_coefficient=0.2, image_size=32, hidden_dim=320
+    ),
     classifier("poolformer", "PoolFormer", hidden_sizes=[16, 24, 32, 40], depths=[1, 1, 1, 1]),
-    classifier("pvt", "Pvt", 64, image_size=64, hidden_sizes=[16, 32, 40, 64], depths=[1, 1, 1, 1], num_attention_heads=[1, 2, 5, 8]),
-    classifier("pvt_v2", "Pvt", 64, image_size=64, hidden_sizes=[16, 32, 40, 64], depths=[1, 1, 1, 1], num_attention_heads=[1, 2, 5, 8]),
-    classifier("levit", "Levit", 64, image_size=64, hidden_sizes=[16, 32, 48], num_attention_heads=[2, 3, 4], depths=[1, 1, 1], key_dim=[8, 8, 8]),
+    classifier(
+        "pvt",
+        "Pvt",
+        64,
+        image_size=64,
+        hidden_sizes=[16, 32, 40, 64],
+        depths=[1, 1, 1, 1],
+        num_attention_heads=[1, 2, 5, 8],
+    ),
+    classifier(
+        "pvt_v2",
+        "Pvt",
+        64,
+        image_size=64,
+        hidden_sizes=[16, 32, 40, 64],
+        depths=[1, 1, 1, 1],
+        num_attention_heads=[1, 2, 5, 8],
+    ),
+    classifier(
+        "levit",
+        "Levit",
+        64,
+        image_size=64,
+        hidden_sizes=[16, 32, 48],
+        num_attention_heads=[2, 3, 4],
+        depths=[1, 1, 1],
+        key_dim=[8, 8, 8],
+    ),
     classifier("bit", "Bit", hidden_sizes=[32, 32, 64, 64], depths=[1, 1, 1, 1], embedding_size=16, num_groups=4),
     classifier("cvt", "ConvNext", {"shortest_edge": 32}, embed_dim=[16, 32, 48], num_heads=[1, 2, 3], depth=[1, 1, 2]),
-    classifier("focalnet", "Bit", image_size=32, embed_dim=16, hidden_sizes=[16, 32], depths=[1, 2], focal_levels=[2, 2], focal_windows=[3, 3]),
+    classifier(
+        "focalnet",
+        "Bit",
+        image_size=32,
+        embed_dim=16,
+        hidden_sizes=[16, 32],
+        depths=[1, 2],
+        focal_levels=[2, 2],
+        focal_windows=[3, 3],
+    ),
     classifier("hiera", "Bit", 64, image_size=[64, 64], embed_dim=16, depths=[1, 1, 1, 1]),
     classifier("vit_msn", **SMALL),
     classifier("swiftformer", image_size=32, embed_dims=[16, 24, 32, 40], depths=[1, 1, 1, 1]),
     classifier("ijepa", **SMALL),
-    classifier("hgnet_v2", "RTDetr", {"height": 64, "width": 64}, embedding_size=16, hidden_sizes=[16, 24, 32, 40], depths=[1, 1, 1, 1], stem_channels=[3, 8, 16], stage_in_channels=[16, 16, 24, 32], stage_mid_channels=[8, 8, 8, 8], stage_out_channels=[16, 24, 32, 40], stage_num_blocks=[1, 1, 1, 1], stage_numb_of_layers=[2, 2, 2, 2]),
-    classifier("siglip", "Siglip", vision_config={**SMALL, "model_type": "siglip_vision_model"}, text_config={"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 37}),
-    classifier("clip", "CLIP", vision_config=SMALL, text_config={"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 37}),
+    classifier(
+        "hgnet_v2",
+        "RTDetr",
+        {"height": 64, "width": 64},
+        embedding_size=16,
+        hidden_sizes=[16, 24, 32, 40],
+        depths=[1, 1, 1, 1],
+        stem_channels=[3, 8, 16],
+        stage_in_channels=[16, 16, 24, 32],
+        stage_mid_channels=[8, 8, 8, 8],
+        stage_out_channels=[16, 24, 32, 40],
+        stage_num_blocks=[1, 1, 1, 1],
+        stage_numb_of_layers=[2, 2, 2, 2],
+    ),
+    classifier(
+        "siglip",
+        "Siglip",
+        vision_config={**SMALL, "model_type": "siglip_vision_model"},
+        text_config={"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 37},
+    ),
+    classifier(
+        "clip",
+        "CLIP",
+        vision_config=SMALL,
+        text_config={"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 37},
+    ),
 ]
