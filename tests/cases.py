@@ -11,7 +11,7 @@ from typing import Any
 import sensorium
 from sensorium import tasks
 from tests import tiny
-from tests.parity.architectures import audio, segmentation, text, zero_shot_vision
+from tests.parity.architectures import audio, segmentation, text, vision, zero_shot_vision
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,11 @@ def tiny_decoder(folder: Path) -> None:
 
 
 CASES = {
+    "background-removal": Case(tiny.mattes, checkpoint=vision.make_matte),
+    "depth-estimation": Case(tiny.depths, checkpoint=vision.make_depth),
+    "image-feature-extraction": Case(tiny.image_folder, checkpoint=vision.make_features),
+    "image-to-image": Case(tiny.larger, checkpoint=vision.make_larger),
+    "video-classification": Case(tiny.clips, checkpoint=vision.make_video),
     "audio-classification": Case(tiny.keys, checkpoint=audio.make_ast),
     "image-classification": Case(tiny.image_folder, {"epochs": 6, "image_size": 32}, {"accuracy": 0.8}),
     "image-generation": Case(

@@ -97,6 +97,61 @@ def masks(root: Path, count: int = 12, side: int = 64) -> Path:
     return root
 
 
+def _paired(root: Path, answer: str, count: int = 10, side: int = 64) -> Path:
+    """Pictures of a digit, and beside each what is to be answered: `depth`, `alpha` or `target` (twice as large)."""
+    pictures, _ = digit_pictures()
+    rng = np.random.default_rng(0)
+    for folder in ("images", answer):
+        (root / folder).mkdir(parents=True)
+    for number in range(count):
+        ink = np.zeros((side, side))
+        _write(ink, pictures[number], rng.uniform(0, side / 2), rng.uniform(0, side / 2), side // 2)
+        seen = np.maximum(_canvas(rng, side), ink)
+        picture = Image.fromarray(seen.astype(np.uint8))
+        if answer == "depth":  # the digit is nearer than the wall, the upper left corner is unknown
+            far = 3000 - 4 * ink
+            far[:8, :8] = 0
+            Image.fromarray(far.astype(np.uint16)).save(root / answer / f"{number}.png")
+        elif answer == "alpha":
+            Image.fromarray(ink.astype(np.uint8)).save(root / answer / f"{number}.png")
+        else:
+            picture.save(root / answer / f"{number}.png")
+            picture = picture.resize((side // 2, side // 2), Image.Resampling.BICUBIC)
+        picture.save(root / "images" / f"{number}.png")
+    return root
+
+
+def depths(root: Path) -> Path:
+    """Pictures with maps of depth in millimetres."""
+    return _paired(root, "depth")
+
+
+def mattes(root: Path) -> Path:
+    """Pictures with mattes."""
+    return _paired(root, "alpha")
+
+
+def larger(root: Path) -> Path:
+    """Pictures with the same twice as large."""
+    return _paired(root, "target")
+
+
+def clips(root: Path, count: int = 4, frames: int = 6, side: int = 48) -> Path:
+    """Folders of frames in which a digit goes to the right or down."""
+    pictures, _ = digit_pictures()
+    rng = np.random.default_rng(0)
+    for label in ("right", "down"):
+        for number in range(count):
+            place = root / label / f"clip{number}"
+            place.mkdir(parents=True)
+            for frame in range(frames):
+                canvas = _canvas(rng, side)
+                x, y = (3 * frame, 10) if label == "right" else (10, 3 * frame)
+                _write(canvas, pictures[number], x, y, 20)
+                Image.fromarray(canvas.astype(np.uint8)).save(place / f"{frame:02}.png")
+    return root
+
+
 def mot(root: Path, sequences: int = 4, frames: int = 12, side: int = 96) -> Path:
     """Sequences of moving digits, as MOTChallenge."""
     pictures, labels = digit_pictures()

@@ -77,7 +77,7 @@ def check(dataset: Dataset, *, media_limit: int = MEDIA_LIMIT, text_limit: int =
         _texts(examples, found, spoken="audio" in dataset.fields)
     if "translation" in dataset.fields:
         _translations(examples, found)
-    if "frames" in dataset.fields:
+    if "tracks" in dataset.fields:
         _frames(examples, found)
     _groups(examples, found)
     _splits(dataset, found)

@@ -36,7 +36,7 @@ class Example:
 
     Attributes:
         id: what `splits.json` calls it: a relative path, or a row id such as `train.tsv:17`.
-        fields: `image`, `label`, `labels`, `objects`, `audio`, `text`, `translation`, `frames`, `tracks`.
+        fields: `image`, `label`, `labels`, `objects`, `audio`, `text`, `translation`, `frames`, `tracks`, `depth` ...
         where: file, and row where there is one, for messages.
         split: `train`, `val` or `test` where the format or a `splits.json` says so.
         group: patient, speaker, scene: never divided between splits.
@@ -173,5 +173,6 @@ class Dataset:
 
 def media_files(example: Example) -> list[str]:
     """The pictures and sounds of an example: absolute paths."""
-    found = [example.fields[name] for name in ("image", "audio") if name in example.fields]
+    known = ("image", "audio", "depth", "alpha", "target")
+    found = [example.fields[name] for name in known if name in example.fields]
     return [*found, *example.fields.get("frames", ())]

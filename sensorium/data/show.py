@@ -102,6 +102,7 @@ def _sizes(dataset: Dataset) -> dict[str, Any]:
         found["objects_per_picture"] = _range([len(e.fields["objects"]) for e in dataset.examples])
     if "frames" in dataset.fields:
         found["frames_per_sequence"] = _range([len(e.fields["frames"]) for e in dataset.examples])
+    if "tracks" in dataset.fields:
         found["identities"] = sum(
             len({t["id"] for frame in e.fields["tracks"] for t in frame if not t["ignore"]}) for e in dataset.examples
         )
@@ -195,7 +196,8 @@ def _picture(example: Example, names: Sequence[str]) -> Image.Image:
     path = fields.get("image")
     if path is None:
         middle = len(fields["frames"]) // 2
-        path, things = fields["frames"][middle], fields["tracks"][middle]
+        path = fields["frames"][middle]
+        things = fields["tracks"][middle] if "tracks" in fields else []
     picture = image.load(path)
     if not things:
         return picture

@@ -8,28 +8,28 @@ from pathlib import PurePosixPath
 from sensorium.data.examples import Dataset, Example
 from sensorium.data.source import IMAGES, Source, extension, split_in, words
 from sensorium.errors import InputError
+from sensorium.media.video import numbered
 
 VIDEOS = frozenset(words(".mp4 .avi .mov .mkv .webm .mpg .mpeg .m4v .ogv .flv .gif"))
 
 
-def _videos(source: Source) -> dict[str, str]:
-    """A video's path, a file or a folder of frames, and its class with the split before it, if any."""
-    found: dict[str, str] = {}
-    folders: dict[str, int] = defaultdict(int)
+def _videos(source: Source) -> dict[str, list[str]]:
+    """By the name of each video, a file or a folder: the file, or the frames in their order."""
+    found: dict[str, list[str]] = {}
+    folders: dict[str, list[str]] = defaultdict(list)
     for name in source.files:
         path = PurePosixPath(name)
         if extension(name) in VIDEOS and len(path.parts) > 1:
-            found[name] = path.parent.as_posix()
+            found[name] = [name]
         elif extension(name) in IMAGES and len(path.parts) > 2:
-            folders[path.parent.as_posix()] += 1
-    if not found:
-        found = {name: PurePosixPath(name).parent.as_posix() for name, frames in folders.items() if frames > 1}
-    return found
+            folders[path.parent.as_posix()].append(name)
+    frames = {name: sorted(some, key=numbered) for name, some in folders.items() if len(some) > 1}
+    return found or frames
 
 
-def _class(folder: str) -> tuple[str | None, str | None]:
-    """Split and class of the folder that a video lies in."""
-    parts = PurePosixPath(folder).parts
+def _class(name: str) -> tuple[str | None, str | None]:
+    """Split and class of a video, by the folders that it lies in."""
+    parts = PurePosixPath(name).parent.parts
     split = split_in(parts[0])
     rest = parts[1:] if split is not None else parts
     return split, "/".join(rest) or None
@@ -38,7 +38,7 @@ def _class(folder: str) -> tuple[str | None, str | None]:
 def match(source: Source) -> float:
     if source.file is not None:
         return 0.0
-    classes = {_class(folder)[1] for folder in _videos(source).values()} - {None}
+    classes = {_class(name)[1] for name in _videos(source)} - {None}
     if len(classes) < 2:
         return 0.0
     moving = any(extension(name) in VIDEOS - {".gif"} for name in source.files)
@@ -47,11 +47,11 @@ def match(source: Source) -> float:
 
 def read(source: Source) -> Dataset:
     examples = []
-    for name, folder in sorted(_videos(source).items()):
-        split, label = _class(folder)
+    for name, files in sorted(_videos(source).items()):
+        split, label = _class(name)
         if label is not None:
-            path = str(source.root / name)
-            examples.append(Example(name, {"frames": path, "label": label}, name, split))
+            frames = [source.absolute(file) for file in files]
+            examples.append(Example(name, {"frames": frames, "label": label}, name, split))
     if not examples:
         raise InputError(f"'{source.root}' has no videos in folders of classes")
     classes = sorted({e.fields["label"] for e in examples})

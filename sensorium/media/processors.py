@@ -207,9 +207,9 @@ _USUAL = {
 }  # fmt: skip
 # Keys that change nothing of one picture's array.
 _IDLE = {
-    "image_processor_type", "feature_extractor_type", "video_processor_type", "processor_class", "auto_map", "data_format",
-    "input_data_format", "device", "return_tensors", "disable_grouping", "image_seq_length", "do_reduce_labels",
-    "reduce_labels", "ignore_index", "num_labels", "format", "do_convert_annotations", "max_size",
+    "image_processor_type", "feature_extractor_type", "video_processor_type", "processor_class", "auto_map",
+    "data_format", "input_data_format", "device", "return_tensors", "disable_grouping", "image_seq_length",
+    "do_reduce_labels", "reduce_labels", "ignore_index", "num_labels", "format", "do_convert_annotations", "max_size",
     "model_input_names",
 }  # fmt: skip
 # The processor's family by `model_type`, for files that do not name it and where it is called otherwise.

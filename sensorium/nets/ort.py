@@ -23,8 +23,8 @@ DTYPES = {
     "tensor(uint8)": np.uint8,
     "tensor(int8)": np.int8,
 }
-
-
+# Moves zeros around a picture into a MaxPool, which then fills up with minus infinity (ONNX Runtime 1.31).
+WRONG = ["Pad_Fusion"]
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -80,7 +80,9 @@ class OrtNet:
         options = options or session_options(threads)
         self.path = path
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=[PROVIDERS[device]])
+            self._session = ort.InferenceSession(
+                str(path), options, providers=[PROVIDERS[device]], disabled_optimizers=WRONG
+            )
         except Exception as error:  # ONNX Runtime raises many kinds for a file it cannot read
             reason = str(error).split("\n", 1)[0].split(" : ")[-1][:200]
             raise InputError(f"{path}: not a network that ONNX Runtime {ort.__version__} can run: {reason}") from None

@@ -33,6 +33,11 @@ class Task:
     lower_is_better: ClassVar[bool] = False
     evaluation: ClassVar[dict[str, Any]] = {}
 
+    @staticmethod
+    def suits(config: Mapping[str, Any]) -> bool:
+        """Whether these are the settings of a model that reads."""
+        return not {"num_channels", "image_size"} & config.keys() or "vocab_size" in config
+
     @classmethod
     def load(cls, files: Mapping[str, Any]) -> Task:
         return cls(Embedder.load(files, cls.name))

@@ -61,6 +61,8 @@ class Task:
         return found
 
     def open(self, source: Any) -> Frames:
+        if isinstance(source, list) and len(source) == 1:  # a data set's video in one file
+            source = source[0]
         return video.frames(source)
 
     def prepare(self, source: Any, *, num_frames: int | None = None, frame_sampling_rate: int = 1) -> Arrays:
