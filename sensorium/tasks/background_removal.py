@@ -79,7 +79,7 @@ class Task:
         if maps.ndim != 3:
             raise InputError(f"the network's answer is no map of the foreground (1, h, w): {found.shape}")
         if len(maps) > 1:
-            share = 1 - softmax(np.moveaxis(maps, 0, -1))[..., 0]
+            share: np.ndarray = 1 - softmax(np.moveaxis(maps, 0, -1))[..., 0]
         else:
             share = maps[0].astype(np.float64)
             if share.min() < -1e-5 or share.max() > 1 + 1e-5:

@@ -117,7 +117,7 @@ class Task:
 
         def predict(source: Any) -> np.ndarray:
             tiny = np.asarray(self.open(source).resize((SIDE, SIDE)), np.float32).reshape(-1)
-            return tiny - tiny.mean()
+            return np.asarray(tiny - tiny.mean())
 
         return predict
 
