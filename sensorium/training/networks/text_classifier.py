@@ -104,7 +104,7 @@ class NGrams(nn.Module):
 
 
 class TextClassifier(nn.Module):
-    """Sums of the weights of all n-grams, characters and words apart, each sum divided by the length of its vector.
+    """Sums of the weights of the n-grams that occur, characters and words apart, divided by the length of their vector.
 
     With labels as the width of the table this is logistic regression, which a few thousand texts fill well; what is
     different from TF-IDF is that nothing must be counted beforehand.
@@ -146,6 +146,10 @@ class TextClassifier(nn.Module):
         return total
 
     def _part(self, numbers: Tensor, valid: Tensor) -> Tensor:
-        weight = valid.to(self.bias.dtype)
+        # Each n-gram counts once, however often it stands in the text: sorted, repetitions are neighbours.
+        numbers = torch.sort(torch.where(valid > 0, numbers, -1), 1).values
+        new = (numbers != F.pad(numbers[:, :-1], (1, 0), value=-1)).to(self.bias.dtype)
+        weight = new * (numbers >= 0).to(self.bias.dtype)
+        numbers = numbers.clamp(min=0)
         weight = weight / weight.sum(1, keepdim=True).clamp(min=1).sqrt()
         return torch.einsum("bn,bnc->bc", weight, self.table(numbers))

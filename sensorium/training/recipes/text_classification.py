@@ -35,7 +35,7 @@ def plan(
     words: int = 2,
     buckets: int = 0,
     max_length: int = 0,
-    balance: float = 0.0,
+    balance: float | None = None,
 ) -> Plan:
     """What to train.
 
@@ -45,9 +45,10 @@ def plan(
         words: 1 for words, 2 for pairs of neighbouring words also, 0 for neither.
         buckets: rows of the table; 0 for as many as suit the number of labels.
         max_length: tokens after which a text is cut; 0 for what the data (or the base) needs.
-        balance: 0 counts every example alike, 1 every label alike.
+        balance: 0 counts every example alike, 1 every label alike; by default 1 where each text has one label.
     """
     multi = "labels" in examples[0].fields
+    balance = (0.0 if multi else 1.0) if balance is None else balance
     counts = Counter(label for e in examples for label in labels_of(e))
     if len(counts) < 2:
         raise InputError(f"text-classification learns from two labels or more; here is only {list(counts)}")
@@ -94,9 +95,10 @@ def plan(
         epochs=_epochs(len(examples), 10),
         batch_size=32,
         learning_rate=20.0,
-        weight_decay=0.0,
+        weight_decay=0.1 / len(examples),  # the ridge of logistic regression with C = 10
         average=0.998,
         clip=1.0,
+        monitor="loss",  # smoother than the metric of some hundred texts
         autocast=False,
         parameters=parameters,
     )
