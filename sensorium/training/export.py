@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import math
 import warnings
@@ -49,9 +51,7 @@ def write_network(part: Part, path: Path) -> None:
         part.write(path)
         return
     try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        with silent(), torch.no_grad():
             program = torch.onnx.export(
                 _Called(part.module).eval(),
                 (),
@@ -65,8 +65,7 @@ def write_network(part: Part, path: Path) -> None:
                 optimize=True,
             )
     except Exception as error:  # the exporter wraps whatever the module raised
-        reason = str(error).strip().splitlines()[-1][:300] if str(error).strip() else type(error).__name__
-        raise Refused(f"{path.name}: the network cannot be written as ONNX: {reason}") from error
+        raise Refused(f"{path.name}: the network cannot be written as ONNX: {reason_of(error)}") from error
     if sum(p.nbytes for p in {*part.module.parameters(), *part.module.buffers()}) > INSIDE_LIMIT:
         import onnx_ir
 
@@ -81,6 +80,26 @@ def write_network(part: Part, path: Path) -> None:
     for unused in [given for given in proto.graph.input if given.name not in used]:
         proto.graph.input.remove(unused)
     onnx.save(proto, path)
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Without what the exporters say on the side: their errors say enough."""
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def reason_of(error: BaseException) -> str:
+    """What an exporter stumbled over, in one line: what its innermost error says first."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    text = " ".join(next((line for line in str(error).splitlines() if line.strip()), "").split())
+    return text[:300] or type(error).__name__
 
 
 def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from sensorium import inference
+from sensorium.errors import Refused
 from sensorium.media.made_up import made_up, sources
 
 Batch = dict[str, torch.Tensor]
@@ -32,6 +33,7 @@ def inputs(folder: Path, config: Mapping[str, Any], model: Any, task: Any) -> tu
         lambda other: by_config(model, other),
     )
     takes = arguments(model)
+    prepared: tuple[Batch, Batch] | None = None
     for way in ways:
         try:
             pair = [
@@ -42,7 +44,11 @@ def inputs(folder: Path, config: Mapping[str, Any], model: Any, task: Any) -> tu
             continue
         if pair[0] and runs(model, pair[0]):
             return pair[0], pair[1]
-    return by_config_tensors(model, False), by_config_tensors(model, True)
+        if pair[0] and prepared is None:
+            prepared = pair[0], pair[1]
+    if prepared is None:  # a model of a kind that nothing here can try
+        raise Refused(f"{type(model).__name__}: no inputs can be made for its '{model.main_input_name}'")
+    return prepared  # of one part of the model only: its form knows the others
 
 
 def runs(model: Any, batch: Batch) -> bool:

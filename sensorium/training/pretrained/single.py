@@ -10,6 +10,7 @@ from torch import nn
 
 from sensorium.errors import Refused
 from sensorium.training.plan import Part
+from sensorium.training.pretrained import rewrites
 from sensorium.training.pretrained.checkpoint import Checkpoint
 from sensorium.training.pretrained.samples import free_axes
 
@@ -59,4 +60,9 @@ def parts(checkpoint: Checkpoint) -> dict[str, Part]:
         raise Refused(f"{checkpoint.name} cannot be run on {given}: {reason}") from error
     names = outputs_of(found)
     module = Answers(model, names)
+    if rewrites.apply(model):
+        with torch.no_grad():
+            rewritten = module(**first)
+        if not all(torch.allclose(a, found[name], rtol=1e-4, atol=1e-4) for a, name in zip(rewritten, names)):
+            raise Refused(f"{checkpoint.name}: written for export, it does not give what transformers gives")
     return {"model": Part(module, first, names, free_axes(first, second), other=second)}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,7 @@ from torch import nn
 from sensorium import model, verification
 from sensorium.errors import Refused, SensoriumError
 from sensorium.nets.ort import OrtNet
-from sensorium.training.export import OPSET, write_network
+from sensorium.training.export import OPSET, reason_of, silent, write_network
 from sensorium.training.nets import TorchNet
 from sensorium.training.plan import Part
 
@@ -64,9 +62,7 @@ def write_traced(part: Part, path: Path) -> None:
     for name, array in found.items():
         axes[name] = {0: "batch_size"} if array.ndim else {}
     try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        with silent(), torch.no_grad():
             torch.onnx.export(
                 _Ordered(part.module, list(part.inputs)).eval(),
                 tuple(part.inputs.values()),
@@ -76,10 +72,10 @@ def write_traced(part: Part, path: Path) -> None:
                 dynamic_axes=axes,
                 opset_version=OPSET,
                 dynamo=False,
+                verbose=False,
             )
     except Exception as error:  # the exporter wraps whatever the module raised
-        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-        raise Refused(f"{path.name}: the network cannot be written as ONNX: {reason}") from error
+        raise Refused(f"{path.name}: the network cannot be written as ONNX: {reason_of(error)}") from error
 
 
 def _still(part: Part) -> Part:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from tests.parity.architectures import Architecture
-from tests.parity.architectures.makers import pictures, sounds, texts, word_pieces
+from tests.parity.architectures.makers import opened, pictures, sounds, texts, word_pieces
 
 # Weights of this size decide between the labels of a random model.
 LARGE = 0.5
@@ -71,13 +70,6 @@ def expect_vit(folder: Path, sources: list[Any]) -> list[Any]:
         order = scores.argsort(descending=True).tolist()
         answers.append([{"label": model.config.id2label[i], "score": float(scores[i])} for i in order])
     return answers
-
-
-def opened(path: str) -> Image.Image:
-    """A picture as pipelines of transformers load it."""
-    from transformers.image_utils import load_image
-
-    return load_image(path)
 
 
 def make_wav2vec2(folder: Path) -> None:

@@ -46,6 +46,13 @@ def pictures(folder: Path) -> list[Any]:
     return [str(place / name) for name in ("wide.png", "high.png", "grey.png", "alpha.png", "turned.jpg")]
 
 
+def opened(path: str) -> Image.Image:
+    """A picture as pipelines of transformers load it."""
+    from transformers.image_utils import load_image
+
+    return load_image(path)
+
+
 def sounds(folder: Path) -> list[Any]:
     """(samples, rate): tones, noise, silence, a short one."""
     rng = np.random.default_rng(0)

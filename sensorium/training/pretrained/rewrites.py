@@ -1,0 +1,42 @@
+"""Modules of transformers whose Python code decides by values, written so that one graph serves all inputs.
+
+Each rewrite is named like the class it changes; it gets a module of it, whose method it replaces. They hold under what
+the export assumes: the pictures of a batch have one size, so that masks of pixels are all ones.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def apply(model: nn.Module) -> bool:
+    """Replace what a graph cannot express in all modules of a model; whether there was anything."""
+    found = [module for module in model.modules() if type(module).__name__ in REWRITES]
+    for module in found:
+        REWRITES[type(module).__name__](module)
+    return bool(found)
+
+
+def _vilt_embeddings(module: Any) -> None:
+    """ViLT picks patches by a mask, row by row; without a mask it takes all of them."""
+
+    def visual_embed(self: Any, pixel_values: Tensor, pixel_mask: Tensor, max_image_length: int = 200) -> Any:
+        x = self.patch_embeddings(pixel_values)
+        rows, channels, height, width = x.shape
+        side = self.config.image_size // self.config.patch_size
+        places = self.position_embeddings[:, 1:, :].transpose(1, 2).reshape(1, channels, side, side)
+        places = nn.functional.interpolate(places, size=(height, width), mode="bilinear", align_corners=True)
+        x = x.flatten(2).transpose(1, 2) + places.flatten(2).transpose(1, 2)
+        first = self.cls_token + self.position_embeddings[:, :1, :]
+        x = torch.cat([first.expand(rows, -1, -1), x], dim=1)
+        return x, torch.ones(rows, height * width + 1, dtype=torch.long), (None, (height, width))
+
+    module.visual_embed = types.MethodType(visual_embed, module)
+
+
+REWRITES: dict[str, Callable[[Any], None]] = {"ViltEmbeddings": _vilt_embeddings}
