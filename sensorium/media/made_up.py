@@ -37,13 +37,16 @@ def made_up(kind: str, count: int, other: bool, rate: int = 16000) -> list[Any]:
     """So many sources of one kind; `other` ones are of other sizes.
 
     Args:
-        kind: a field of the data: `image`, `audio`, `frames`, or else text.
+        kind: a field of the data: `image`, `audio`, `frames`, `word_boxes`, or else text.
     """
     if kind == "image":
         return [picture(*((150, 200) if other else (180, 130)), seed) for seed in range(count)]
     if kind in ("video", "frames"):
         size = (100, 90) if other else (90, 80)
         return [[picture(*size, 10 * seed + frame) for frame in range(20)] for seed in range(count)]
+    if kind == "word_boxes":  # words of a page and where they stand, in thousandths of it
+        words = TEXTS[1 + other].split()
+        return [[(w, (90 * i, 100 + 9 * i, 90 * i + 60, 140 + 9 * i)) for i, w in enumerate(words[:10])]] * count
     if kind == "audio":
         return [sound(1.7 if other else 1.1, rate, seed) for seed in range(count)]
     return [TEXTS[(seed + 2 * other) % len(TEXTS)] for seed in range(count)]

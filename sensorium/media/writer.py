@@ -11,6 +11,7 @@ import numpy as np
 
 from sensorium.errors import InputError
 from sensorium.media import text
+from sensorium.ops import batches
 from sensorium.ops.generation import Decoder, Settings, generate
 
 Arrays = dict[str, np.ndarray]
@@ -133,30 +134,24 @@ class Writer:
         """
         config = {**self.settings, **{name: value for name, value in given.items() if value is not None}}
         found: list[list[int]] = [[] for _ in items]
-        groups: dict[Any, list[int]] = {}
-        for i, (item, prompt) in enumerate(zip(items, prompts)):
-            shapes = tuple((name, array.shape) for name, array in item.items() if name not in padding)
-            groups.setdefault((len(prompt), shapes), []).append(i)
-        for rows in groups.values():
-            feeds = stack([items[i] for i in rows], padding)
-            fixed = {"encoder_hidden_states": nets["encoder_model"](feeds)["last_hidden_state"]}
-            if "attention_mask" in feeds:
-                fixed["encoder_attention_mask"] = feeds["attention_mask"]
-            start = np.array([prompts[i] for i in rows], np.int64)
-            decoder = Decoder(nets["decoder_model_merged"], fixed, len(rows))
-            written = generate(decoder, start, Settings.of(config, prompt=start.shape[1]))
-            for i, tokens in zip(rows, written):
-                found[i] = [*prompts[i], *tokens]
+        groups: dict[int, list[int]] = {}
+        for i, prompt in enumerate(prompts):
+            groups.setdefault(len(prompt), []).append(i)
+        for same in groups.values():
+            for alike in batches.alike([items[i] for i in same], padding):
+                rows = [same[i] for i in alike]
+                start = np.array([prompts[i] for i in rows], np.int64)
+                feeds = batches.collate([items[i] for i in rows], padding)
+                for i, tokens in zip(rows, self._continue(nets, feeds, start, config)):
+                    found[i] = [*prompts[i], *tokens]
         return found
 
-
-def stack(items: Sequence[Arrays], padding: Mapping[str, float]) -> Arrays:
-    """Examples on a new first axis; arrays named in `padding` are filled up at their ends to equal lengths."""
-    batch = {}
-    for name in items[0]:
-        arrays = [item[name] for item in items]
-        if name in padding:
-            longest = max(len(array) for array in arrays)
-            arrays = [np.pad(a, (0, longest - len(a)), constant_values=padding[name]) for a in arrays]
-        batch[name] = np.stack(arrays)
-    return batch
+    def _continue(
+        self, nets: Mapping[str, Any], feeds: Arrays, start: np.ndarray, config: Mapping[str, Any]
+    ) -> list[list[int]]:
+        """The tokens that follow each prompt (rows, tokens)."""
+        fixed = {"encoder_hidden_states": nets["encoder_model"](feeds)["last_hidden_state"]}
+        if "attention_mask" in feeds:
+            fixed["encoder_attention_mask"] = feeds["attention_mask"]
+        decoder = Decoder(nets["decoder_model_merged"], fixed, len(start))
+        return generate(decoder, start, Settings.of(config, prompt=start.shape[1]))

@@ -12,8 +12,8 @@ from PIL import Image
 
 from sensorium.errors import InputError
 from sensorium.media import drawing, image, processors, text
-from sensorium.media.writer import Writer, stack
-from sensorium.ops import classification, vqa
+from sensorium.media.writer import Writer
+from sensorium.ops import batches, classification, vqa
 from sensorium.tasks import Arrays, Nets, Tally
 
 
@@ -85,7 +85,7 @@ class Task:
     def prepare(self, source: Asked) -> Arrays:
         """pixel_values (3, H, W) float32; input_ids, attention_mask, token_type_ids (T,) int64."""
         ids = self.writer.encode(source.question)
-        arrays = {
+        arrays: Arrays = {
             "pixel_values": processors.preprocess(self.preprocessor, source.image),
             "input_ids": np.array(ids, np.int64),
             "attention_mask": np.ones(len(ids), np.int64),
@@ -118,15 +118,11 @@ class Task:
             return [[Answer(self.writer.decode(tokens).strip())] for tokens in written]
         labels, _ = classification.labels_of(self.writer.config)
         found: list[list[Answer]] = [[] for _ in items]
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for i, item in enumerate(items):
-            groups.setdefault(item["pixel_values"].shape, []).append(i)
-        for rows in groups.values():
-            logits = nets["model"](stack([items[i] for i in rows], self.padding))["logits"]
-            if logits.shape[1:] != (len(labels),):
-                raise InputError(f"the network answers {logits.shape[-1]} labels, config.json names {len(labels)}")
-            for i, row in zip(rows, classification.sigmoid(logits)):
-                found[i] = [Answer(x.label, x.score) for x in classification.ranked(row, labels, top_k)]
+        for i, outputs in batches.outputs(nets["model"], items, self.padding):
+            scores = classification.sigmoid(outputs["logits"])
+            if scores.shape != (len(labels),):
+                raise InputError(f"the network answers {scores.shape[-1]} labels, config.json names {len(labels)}")
+            found[i] = [Answer(x.label, x.score) for x in classification.ranked(scores, labels, top_k)]
         return found
 
     def decode(self, outputs: Arrays, source: Asked) -> np.ndarray:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.parity.architectures import Architecture
-from tests.parity.architectures.makers import byte_pairs, opened, pictures, word_pieces
+import numpy as np
 
+from tests.parity.architectures import Architecture
+from tests.parity.architectures.makers import SENTENCES, byte_pairs, opened, pictures, word_pieces
+
+DOCUMENT = "document-question-answering"
 NEW = 8  # tokens that are written
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 37}
 QUESTIONS = ("What is the fox doing?", "東京の天気は?", "How many dogs are there, in all, over the brown fence?")
@@ -216,6 +220,110 @@ def expect_blip_question(folder: Path, sources: list[Any]) -> list[Any]:
     return answers
 
 
+def layout(size: int) -> dict[str, Any]:
+    return {**SMALL, "vocab_size": size, "max_2d_position_embeddings": 1024, "initializer_range": 0.5}
+
+
+def make_layoutlm(folder: Path) -> None:
+    t, _ = seeded()
+    tokenizer = word_pieces(folder)
+    config = t.LayoutLMConfig(**layout(len(tokenizer)), max_position_embeddings=64)
+    t.LayoutLMForQuestionAnswering(config).eval().save_pretrained(folder)
+
+
+def layout_tokenizer(folder: Path) -> Any:
+    """Byte-level, as RoBERTa's, taking words with boxes."""
+    t, _ = seeded()
+    model = json.loads(byte_pairs(folder).backend_tokenizer.to_str())["model"]
+    merges = [tuple(pair) for pair in model["merges"]]
+    tokenizer = t.LayoutLMv3Tokenizer(vocab=model["vocab"], merges=merges, model_max_length=64)
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def make_layoutlmv3(folder: Path) -> None:
+    t, _ = seeded()
+    tokenizer = layout_tokenizer(folder)
+    config = t.LayoutLMv3Config(
+        **layout(len(tokenizer)), max_position_embeddings=66, coordinate_size=6, shape_size=4, input_size=32,
+        patch_size=8, rel_pos_bins=8, rel_2d_pos_bins=8,
+    )  # fmt: skip
+    t.LayoutLMv3ForQuestionAnswering(config).eval().save_pretrained(folder)
+    size = {"height": 32, "width": 32}
+    t.LayoutLMv3ImageProcessorPil(apply_ocr=False, size=size).save_pretrained(folder)
+
+
+def make_lilt(folder: Path) -> None:
+    t, _ = seeded()
+    tokenizer = layout_tokenizer(folder)
+    config = t.LiltConfig(**layout(len(tokenizer)), max_position_embeddings=66, channel_shrink_ratio=2)
+    t.LiltForQuestionAnswering(config).eval().save_pretrained(folder)
+
+
+def documents(folder: Path) -> list[Any]:
+    """Each picture as a page, with a question and words on it; one has more words than the model takes at once."""
+    lines = [*(line.split() for line in SENTENCES if line), ["invoice", "number", "12,345.67", "total"] * 12]
+    found = []
+    for number, (path, words) in enumerate(zip(pictures(folder), [lines[0], lines[1], lines[5], lines[3], lines[2]])):
+        boxes = [[10 * (i % 90), 9 * (i % 100), 10 * (i % 90) + 50, 9 * (i % 100) + 20] for i in range(len(words))]
+        pairs = [[word, box] for word, box in zip(words, boxes)]
+        found.append({"image": path, "question": QUESTIONS[number % 3], "word_boxes": pairs})
+    return found
+
+
+def expect_layout(folder: Path, sources: list[Any]) -> list[Any]:
+    """The pipeline of transformers, whose answers to LayoutLMv3 and LiLT it has by the same steps."""
+    from transformers.pipelines.document_question_answering import select_starts_ends
+
+    t, torch = seeded()
+    config = t.AutoConfig.from_pretrained(folder)
+    model = getattr(t, config.architectures[0]).from_pretrained(folder).eval()
+    tokenizer = t.AutoTokenizer.from_pretrained(folder)
+    if config.model_type == "layoutlm":
+        ask = t.pipeline("document-question-answering", model=model, tokenizer=tokenizer)
+        keys = ("question", "word_boxes")
+        return [ask({k: source[k] for k in keys}, top_k=2) for source in sources]
+    sees = (folder / "preprocessor_config.json").exists()
+    processor = t.AutoImageProcessor.from_pretrained(folder, backend="pil") if sees else None
+    answers = []
+    for source in sources:
+        words, boxes = ([pair[k] for pair in source["word_boxes"]] for k in (0, 1))
+        given = tokenizer(
+            [source["question"]], [words], boxes=[boxes], truncation="only_second", max_length=64, stride=32,
+            return_overflowing_tokens=True,
+        )  # fmt: skip
+        found = []
+        for window in range(len(given["input_ids"])):
+            inputs = {k: torch.tensor(given[k][window : window + 1]) for k in ("input_ids", "attention_mask", "bbox")}
+            if processor is not None:
+                inputs["pixel_values"] = processor(opened(source["image"]), return_tensors="pt").pixel_values
+            with torch.no_grad():
+                out = model(**inputs)
+            size = len(given["input_ids"][window])
+            mask = [part != 1 for part in given.sequence_ids(window)]
+            mask[0] = False
+            starts, ends, scores, _ = select_starts_ends(
+                out.start_logits[:, :size].numpy(), out.end_logits[:, :size].numpy(), np.array([mask]),
+                inputs["attention_mask"].numpy(), top_k=2,
+            )  # fmt: skip
+            ids = given.word_ids(window)
+            for start, end, score in zip(starts, ends, scores):
+                a, b = ids[start], ids[end]
+                found.append({"answer": " ".join(words[a : b + 1]), "score": float(score), "start": a, "end": b})
+        answers.append(sorted(found, key=lambda answer: -answer["score"])[:2])
+    return answers
+
+
+def expect_donut(folder: Path, sources: list[Any]) -> list[Any]:
+    t, _ = seeded()
+    model = t.VisionEncoderDecoderModel.from_pretrained(folder).eval()
+    processor = t.AutoImageProcessor.from_pretrained(folder, backend="pil")
+    tokenizer = t.AutoTokenizer.from_pretrained(folder)
+    ask = t.pipeline("document-question-answering", model=model, tokenizer=tokenizer, image_processor=processor)
+    answers = [ask({k: s[k] for k in ("image", "question")}, max_new_tokens=NEW) for s in sources]
+    return [[{"answer": a["answer"] or ""} for a in found] for found in answers]
+
+
 WRITE: dict[str, Any] = {"max_new_tokens": NEW}
 
 
@@ -234,4 +342,8 @@ ARCHITECTURES = [
     captioner("vision-encoder-decoder (donut-swin, mbart)", make_donut, "<s_docvqa>"),
     Architecture("vilt", "visual-question-answering", make_vilt, expect_vilt, asked),
     Architecture("blip", "visual-question-answering", make_blip_question, expect_blip_question, asked, WRITE),
+    Architecture("layoutlm", DOCUMENT, make_layoutlm, expect_layout, documents, {"top_k": 2}),
+    Architecture("layoutlmv3", DOCUMENT, make_layoutlmv3, expect_layout, documents, {"top_k": 2}),
+    Architecture("lilt", DOCUMENT, make_lilt, expect_layout, documents, {"top_k": 2}),
+    Architecture("vision-encoder-decoder (donut-swin, mbart)", DOCUMENT, make_donut, expect_donut, documents, WRITE),
 ]
