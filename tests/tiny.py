@@ -318,3 +318,34 @@ def handbook(root: Path, count: int = 12) -> Path:
     judged = "".join(f"q-{name}\t{name}\t1\n" for name in chosen)
     (root / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged, "utf-8")
     return root
+
+
+def _digits(root: Path, count: int) -> list[tuple[str, str]]:
+    """Pictures of digits, and the name of each."""
+    names = ("zero", *ONES)
+    pictures, labels = digit_pictures()
+    (root / "pictures").mkdir(parents=True)
+    found = []
+    for number in range(count):
+        path = f"pictures/{number}.png"
+        Image.fromarray(pictures[number]).resize((40, 32)).save(root / path)
+        found.append((path, names[labels[number]]))
+    return found
+
+
+def captions(root: Path, count: int = 12) -> Path:
+    """Pictures of digits with two captions each."""
+    rows = [{"image": path, "captions": [f"a {name}", f"the digit {name}"]} for path, name in _digits(root, count)]
+    (root / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return root
+
+
+def asked_pictures(root: Path, count: int = 12) -> Path:
+    """Pictures of digits with a question each, and the words that stand on them."""
+    rows = []
+    for path, name in _digits(root, count):
+        boxes = [["this", [0, 0, 200, 90]], ["is", [210, 0, 300, 90]], [name, [310, 0, 700, 90]]]
+        question = "which digit is this?"
+        rows.append({"image": path, "question": question, "word_boxes": boxes, "answers": [name, name]})
+    (root / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return root

@@ -79,7 +79,6 @@ class Task:
     truth: ClassVar[str] = "answers"
     metric: ClassVar[str] = "anls"
     lower_is_better: ClassVar[bool] = False
-    padding: ClassVar[dict[str, float]] = {}
     evaluation: ClassVar[dict[str, Any]] = {}
 
     @classmethod
@@ -91,6 +90,12 @@ class Task:
     def files(self) -> dict[str, Any]:
         found = self.writer.files()
         return found if self.preprocessor is None else {**found, processors.FILE: self.preprocessor}
+
+    @property
+    def padding(self) -> dict[str, float]:
+        """Values that fill up the shorter pages of a batch."""
+        pad = self.writer.settings.get("pad_token_id")
+        return {"input_ids": pad if isinstance(pad, int) else 0, "attention_mask": 0, "token_type_ids": 0, "bbox": 0}
 
     @property
     def writes(self) -> bool:
@@ -131,11 +136,13 @@ class Task:
         tokenizer = text.tokenizer(self.writer.tokenizer_json)
         limit = self.writer.tokenizer_config.get("model_max_length") or 512
         longest = int(min(limit, self.writer.config.get("max_position_embeddings") or limit))
-        tokenizer.enable_truncation(longest, stride=min(longest // 2, 256), strategy="only_second")
-        try:
-            first = tokenizer.encode(source.question.split(), source.words, is_pretokenized=True)
-        except Exception as error:  # a question that leaves no room: the tokenizers library has one kind of error
-            raise InputError(f"the question is too long for this model: {error}") from None
+        question = source.question.split()
+        asked = len(tokenizer.encode(question, is_pretokenized=True, add_special_tokens=False).ids)
+        room = longest - asked - tokenizer.num_special_tokens_to_add(True)
+        if room < 1:
+            raise InputError(f"the question has {asked} tokens; with a page, this model takes {longest} in all")
+        tokenizer.enable_truncation(longest, stride=min(longest // 2, 256, room - 1), strategy="only_second")
+        first = tokenizer.encode(question, source.words, is_pretokenized=True)
         return [first, *first.overflowing]
 
     def _arrays(self, source: Asked, window: Encoding) -> Arrays:

@@ -22,10 +22,18 @@ NEVER = ("pixel_mask",)
 SWITCHES = ("labels", "return_dict", "output_attentions", "output_hidden_states", "use_cache", "past_key_values")
 
 
-def inputs(folder: Path, config: Mapping[str, Any], model: Any, task: Any) -> tuple[Batch, Batch]:
+def inputs(
+    folder: Path, config: Mapping[str, Any], model: Any, task: Any, needed: Sequence[str] = ()
+) -> tuple[Batch, Batch]:
     """Two batches, of two and of three examples and of other sizes where sizes vary, as the model takes them.
 
     They are prepared by the task, or else by the checkpoint's own processor, or else by what config.json says.
+
+    Args:
+        needed: inputs of one part of the model; without, those that the whole model can be run on.
+
+    Raises:
+        Refused: nothing gives such inputs.
     """
     ways = (
         lambda other: by_task(task, other),
@@ -33,31 +41,23 @@ def inputs(folder: Path, config: Mapping[str, Any], model: Any, task: Any) -> tu
         lambda other: by_config(model, other),
     )
     takes = arguments(model)
-    prepared: tuple[Batch, Batch] | None = None
+    problems = []
     for way in ways:
         try:
-            pair = [
+            first, second = (
                 {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in way(other).items() if k in takes}
                 for other in (False, True)
-            ]
-        except Exception:  # of a task that is not made for this, or a processor that cannot be loaded
+            )
+            if not set(needed) <= set(first):
+                raise LookupError(f"{', '.join(set(needed) - set(first))} is missing")
+            if not needed:
+                with torch.no_grad():
+                    model(**first)
+        except Exception as error:  # of a task that is not made for this, a processor, or the model
+            problems.append(" ".join(str(error).split())[:200] or type(error).__name__)
             continue
-        if pair[0] and runs(model, pair[0]):
-            return pair[0], pair[1]
-        if pair[0] and prepared is None:
-            prepared = pair[0], pair[1]
-    if prepared is None:  # a model of a kind that nothing here can try
-        raise Refused(f"{type(model).__name__}: no inputs can be made for its '{model.main_input_name}'")
-    return prepared  # of one part of the model only: its form knows the others
-
-
-def runs(model: Any, batch: Batch) -> bool:
-    try:
-        with torch.no_grad():
-            model(**batch)
-    except Exception:  # whatever a model raises that lacks an input
-        return False
-    return True
+        return tuple({name: batch[name] for name in needed or batch} for batch in (first, second))
+    raise Refused(f"{type(model).__name__}: no inputs can be made for it from the folder's files: {problems[0]}")
 
 
 def arguments(model: Any) -> set[str]:

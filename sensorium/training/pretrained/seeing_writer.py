@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sensorium.errors import Refused
 from sensorium.training.plan import Part
+from sensorium.training.pretrained import samples
 from sensorium.training.pretrained.checkpoint import Checkpoint
 from sensorium.training.pretrained.samples import free_axes
 
@@ -125,9 +125,7 @@ def parts(checkpoint: Checkpoint) -> dict[str, Part]:
     model = checkpoint.model
     encode = ENCODERS[checkpoint.name]
     names = [name for name in INPUTS if name in encode.__code__.co_varnames[: encode.__code__.co_argcount]]
-    first, second = ({name: batch[name] for name in names if name in batch} for batch in checkpoint.inputs)
-    if set(first) != set(names):
-        raise Refused(f"{checkpoint.name} needs {', '.join(names)}; the folder's processor gives {', '.join(first)}")
+    first, second = samples.inputs(checkpoint.folder, checkpoint.config, model, checkpoint.task, names)
     encoder = Part(Called(model, encode), first, ["last_hidden_state"], free_axes(first, second), other=second)
     with torch.no_grad():
         states = [encode(model, **batch) for batch in (first, second)]
@@ -153,17 +151,17 @@ def decoder_part(decoder: Any, states: list[Tensor]) -> Part:
     infix = "" if decoder.config.model_type in PLAIN else "decoder."
     keys = [f"{i}.{infix}{kind}" for i in range(len(tensors) // 2) for kind in ("key", "value")]
     generator = torch.Generator().manual_seed(0)
-    samples = []
+    batches = []
     for seen, length, before in ((states[0], 2, 3), (states[1], 4, 0)):
         batch = {"input_ids": torch.randint(3, 90, (len(seen), length), generator=generator)}
         batch["encoder_hidden_states"] = seen
         for name, tensor in zip(keys, tensors):
             shape = (len(seen), tensor.shape[1], before, tensor.shape[3])
             batch[f"past_key_values.{name}"] = torch.randn(shape, generator=generator)
-        samples.append(batch)
-    axes = free_axes(*samples)
+        batches.append(batch)
+    axes = free_axes(*batches)
     for name, own in axes.items():
         if name.startswith("past_key_values"):
             own[2] = "past_sequence_length"
     axes["encoder_hidden_states"][1] = "encoder_sequence_length"
-    return Part(module, samples[0], ["logits", *(f"present.{name}" for name in keys)], axes, other=samples[1])
+    return Part(module, batches[0], ["logits", *(f"present.{name}" for name in keys)], axes, other=batches[1])

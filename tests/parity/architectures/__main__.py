@@ -1,6 +1,6 @@
-"""Try all architectures and write docs/architectures.md: `python -m tests.parity.architectures [NAME ...]`.
+"""Try architectures and write down in docs/architectures.md what was found: `python -m tests.parity.architectures`.
 
-With names (a part of an area, model type or task), only those are tried, and nothing is written.
+With names (a part of an area, model type or task), only those are tried, and only their rows are written anew.
 """
 
 from __future__ import annotations
@@ -30,31 +30,43 @@ the networks' outputs, relative to their magnitude.
 """
 
 
+def known() -> dict[tuple[str, str], str]:
+    """The rows of the page, by model type and task."""
+    lines = PAGE.read_text("utf-8").splitlines() if PAGE.is_file() else []
+    rows = [line for line in lines if line.startswith("| ") and not line.startswith("| model type")]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    return {(row[0], row[1]): line for row, line in zip(cells, rows)}
+
+
 def main(words: list[str]) -> int:
     warnings.simplefilter("ignore")
-    rows, failed = [], []
-    for area, cases in areas().items():
-        for case in cases:
-            name = f"{area} {case.model_type} {case.task}"
-            if words and not any(word in name for word in words):
-                continue
-            start = time.perf_counter()
-            with tempfile.TemporaryDirectory() as folder:
-                try:
-                    found = check(case, Path(folder) / "case")
-                except Exception as error:
-                    failed.append(name)
-                    print(f"FAIL {name}: {type(error).__name__}: {str(error)[:1500]}", flush=True)
-                else:
-                    row = (case.model_type, case.task, found.sources, f"{found.largest:.1e}", f"{found.tensors:.1e}")
-                    rows.append(row)
-                    print(f"pass {name}: {row[3]} {row[4]} ({time.perf_counter() - start:.0f} s)", flush=True)
-            gc.collect()
-    kinds = len({row[0] for row in rows})
-    print(f"{len(rows)} pass, {len(failed)} fail; {kinds} model types pass")
-    if not words:
-        lines = [f"| {' | '.join(str(cell) for cell in row)} |\n" for row in sorted(rows)]
-        PAGE.write_text(HEAD + "".join(lines) + f"\n{kinds} model types.\n", "utf-8")
+    transformers.logging.disable_progress_bar()
+    listed = [(area, case) for area, cases in areas().items() for case in cases]
+    wanted = [(a, c) for a, c in listed if not words or any(w in f"{a} {c.model_type} {c.task}" for w in words)]
+    worst: dict[tuple[str, str], list[float]] = {}
+    failed: set[tuple[str, str]] = set()
+    for area, case in wanted:
+        key, name = (case.model_type, case.task), f"{area} {case.model_type} {case.task}"
+        start = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                found = check(case, Path(folder) / "case")
+            except Exception as error:
+                failed.add(key)
+                print(f"FAIL {name}: {type(error).__name__}: {str(error)[:1500]}", flush=True)
+            else:
+                before = worst.get(key, [0, 0.0, 0.0])
+                now = (found.sources, found.largest, found.tensors)
+                worst[key] = [before[0] + now[0], max(before[1], now[1]), max(before[2], now[2])]
+                print(f"pass {name}: {found} ({time.perf_counter() - start:.0f} s)", flush=True)
+        gc.collect()
+    cells = {key: (*key, row[0], f"{row[1]:.1e}", f"{row[2]:.1e}") for key, row in worst.items() if key not in failed}
+    made = {key: f"| {' | '.join(str(cell) for cell in row)} |" for key, row in cells.items()}
+    exist = {(case.model_type, case.task) for _, case in listed}
+    rows = {key: row for key, row in {**known(), **made}.items() if key in exist and key not in failed}
+    kinds = len({key[0] for key in rows})
+    PAGE.write_text(HEAD + "".join(f"{rows[key]}\n" for key in sorted(rows)) + f"\n{kinds} model types.\n", "utf-8")
+    print(f"{len(made)} pass, {len(failed)} fail; {kinds} model types in {PAGE.name}")
     return 1 if failed else 0
 
 

@@ -64,7 +64,7 @@ def sounds(folder: Path) -> list[Any]:
     return [(wave.astype(np.float32), rate) for wave in (tones, noise, silence, tones[: rate // 5])]
 
 
-def word_pieces(folder: Path, **given: Any) -> Any:
+def word_pieces(folder: Path, longest: int = 64, **given: Any) -> Any:
     """A WordPiece tokenizer in the manner of BERT, learned from the sentences; saved in the folder."""
     import transformers as t
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
@@ -77,7 +77,7 @@ def word_pieces(folder: Path, **given: Any) -> Any:
     own.train_from_iterator(SENTENCES, trainer)
     vocabulary = own.get_vocab()
     own.post_processor = processors.BertProcessing(("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"]))
-    tokenizer = t.BertTokenizerFast(tokenizer_object=own, model_max_length=64, **given)
+    tokenizer = t.BertTokenizerFast(tokenizer_object=own, model_max_length=longest, **given)
     tokenizer.save_pretrained(folder)
     return tokenizer
 

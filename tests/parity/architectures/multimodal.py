@@ -100,7 +100,7 @@ def donut(folder: Path) -> None:
     )
     decoder = t.MBartConfig(
         vocab_size=len(tokenizer), d_model=32, decoder_layers=2, decoder_attention_heads=2, decoder_ffn_dim=37,
-        max_position_embeddings=64, is_decoder=True, add_cross_attention=True, scale_embedding=True,
+        max_position_embeddings=160, is_decoder=True, add_cross_attention=True, scale_embedding=True,
     )  # fmt: skip
     processor = t.DonutImageProcessorPil(size={"height": 64, "width": 32})
     ids = {"decoder_start_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
@@ -226,8 +226,8 @@ def layout(size: int) -> dict[str, Any]:
 
 def make_layoutlm(folder: Path) -> None:
     t, _ = seeded()
-    tokenizer = word_pieces(folder)
-    config = t.LayoutLMConfig(**layout(len(tokenizer)), max_position_embeddings=64)
+    tokenizer = word_pieces(folder, 128)
+    config = t.LayoutLMConfig(**layout(len(tokenizer)), max_position_embeddings=160)
     t.LayoutLMForQuestionAnswering(config).eval().save_pretrained(folder)
 
 
@@ -236,7 +236,7 @@ def layout_tokenizer(folder: Path) -> Any:
     t, _ = seeded()
     model = json.loads(byte_pairs(folder).backend_tokenizer.to_str())["model"]
     merges = [tuple(pair) for pair in model["merges"]]
-    tokenizer = t.LayoutLMv3Tokenizer(vocab=model["vocab"], merges=merges, model_max_length=64)
+    tokenizer = t.LayoutLMv3Tokenizer(vocab=model["vocab"], merges=merges, model_max_length=128)
     tokenizer.save_pretrained(folder)
     return tokenizer
 
@@ -245,7 +245,7 @@ def make_layoutlmv3(folder: Path) -> None:
     t, _ = seeded()
     tokenizer = layout_tokenizer(folder)
     config = t.LayoutLMv3Config(
-        **layout(len(tokenizer)), max_position_embeddings=66, coordinate_size=6, shape_size=4, input_size=32,
+        **layout(len(tokenizer)), max_position_embeddings=130, coordinate_size=6, shape_size=4, input_size=32,
         patch_size=8, rel_pos_bins=8, rel_2d_pos_bins=8,
     )  # fmt: skip
     t.LayoutLMv3ForQuestionAnswering(config).eval().save_pretrained(folder)
@@ -256,13 +256,13 @@ def make_layoutlmv3(folder: Path) -> None:
 def make_lilt(folder: Path) -> None:
     t, _ = seeded()
     tokenizer = layout_tokenizer(folder)
-    config = t.LiltConfig(**layout(len(tokenizer)), max_position_embeddings=66, channel_shrink_ratio=2)
+    config = t.LiltConfig(**layout(len(tokenizer)), max_position_embeddings=130, channel_shrink_ratio=2)
     t.LiltForQuestionAnswering(config).eval().save_pretrained(folder)
 
 
 def documents(folder: Path) -> list[Any]:
     """Each picture as a page, with a question and words on it; one has more words than the model takes at once."""
-    lines = [*(line.split() for line in SENTENCES if line), ["invoice", "number", "12,345.67", "total"] * 12]
+    lines = [*(line.split() for line in SENTENCES if line), ["invoice", "number", "12,345.67", "total"] * 16]
     found = []
     for number, (path, words) in enumerate(zip(pictures(folder), [lines[0], lines[1], lines[5], lines[3], lines[2]])):
         boxes = [[10 * (i % 90), 9 * (i % 100), 10 * (i % 90) + 50, 9 * (i % 100) + 20] for i in range(len(words))]
@@ -289,7 +289,7 @@ def expect_layout(folder: Path, sources: list[Any]) -> list[Any]:
     for source in sources:
         words, boxes = ([pair[k] for pair in source["word_boxes"]] for k in (0, 1))
         given = tokenizer(
-            [source["question"]], [words], boxes=[boxes], truncation="only_second", max_length=64, stride=32,
+            [source["question"]], [words], boxes=[boxes], truncation="only_second", max_length=128, stride=64,
             return_overflowing_tokens=True,
         )  # fmt: skip
         found = []

@@ -1,0 +1,120 @@
+"""Checkpoint folders: how weights are read, what is refused, and what a finished folder holds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import sensorium
+from sensorium.errors import InputError, Refused
+from sensorium.training import export
+from sensorium.training.plan import Part
+from sensorium.training.pretrained import forms, writing
+from tests.parity.architectures import examples
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bert")
+    examples.make_bert(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def converted(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("converted") / "model"
+    sensorium.convert(checkpoint, out=out)
+    return out
+
+
+def test_a_finished_folder_is_sound(converted: Path) -> None:
+    assert sensorium.verify(converted)["verdict"] == "pass"
+    net = sensorium.load(converted).nets["model"]
+    assert {name: shape for name, (shape, _) in net.inputs.items()} == {
+        name: ["batch_size", "sequence_length"] for name in ("input_ids", "attention_mask", "token_type_ids")
+    }
+    assert net.outputs == ["logits"]
+    assert json.loads((converted / "sensorium.json").read_text())["task"] == "text-classification"
+    assert not list(converted.glob("*.safetensors"))
+
+
+def test_sharded_and_pickled_weights_are_the_same(checkpoint: Path, converted: Path, tmp_path: Path) -> None:
+    import transformers
+
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(checkpoint)
+    for kind in ("sharded", "pickled"):
+        folder = tmp_path / kind
+        shutil.copytree(checkpoint, folder)
+        (folder / "model.safetensors").unlink()
+        if kind == "sharded":
+            model.save_pretrained(folder, max_shard_size="20KB")
+            assert (folder / "model.safetensors.index.json").is_file()
+        else:
+            torch.save(model.state_dict(), folder / "pytorch_model.bin")
+        sensorium.convert(folder, out=tmp_path / "out" / kind)
+        a, b = (sensorium.load(p).predict("some words") for p in (converted, tmp_path / "out" / kind))
+        assert a == b
+
+
+def test_what_cannot_be_loaded_is_said_in_one_line(checkpoint: Path, tmp_path: Path) -> None:
+    def changed(name: str, **values: object) -> Path:
+        folder = tmp_path / name
+        shutil.copytree(checkpoint, folder)
+        config = json.loads((folder / "config.json").read_text()) | values
+        (folder / "config.json").write_text(json.dumps(config))
+        return folder
+
+    cases = {
+        "no architecture 'OddForThings'": changed("odd", architectures=["OddForThings"]),
+        "lack": changed("head", architectures=["BertForQuestionAnswering"]),
+        "cannot be loaded": changed("size", hidden_size=48),
+    }
+    for message, folder in cases.items():
+        with pytest.raises(InputError, match=message) as caught:
+            sensorium.convert(folder, out=tmp_path / "out")
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_large_weights_stand_beside_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "INSIDE_LIMIT", 1000)
+    part = Part(torch.nn.Linear(40, 40), {"input": torch.rand(2, 40)}, ["output"], {"input": {0: "batch"}})
+    written = writing.write(part, tmp_path / "model.onnx", "Linear")
+    assert written.difference < 1e-5
+    assert (tmp_path / "model.onnx_data").stat().st_size > 6000
+    assert (tmp_path / "model.onnx").stat().st_size < 3000
+
+
+def test_a_size_that_is_not_free_is_noticed(tmp_path: Path) -> None:
+    class Fixed(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + float(np.prod(x.shape[1:]))  # the number is written into a recorded graph
+
+    first, other = torch.rand(2, 5), torch.rand(3, 7)
+    part = Part(Fixed(), {"x": first}, ["y"], {"x": {0: "batch", 1: "time"}}, other={"x": other})
+    found = writing.write(part, tmp_path / "model.onnx", "Fixed")
+    assert found.difference < 1e-3 or found.notes == ["takes only inputs of the sample's size"]
+
+
+def test_a_module_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    class Odd(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.linalg.eigvals(x).real
+
+    part = Part(Odd(), {"x": torch.rand(2, 4, 4)}, ["y"], {"x": {0: "batch"}})
+    with pytest.raises(Refused, match=r"Odd: model\.onnx"):
+        writing.write(part, tmp_path / "model.onnx", "Odd")
+    assert not list(tmp_path.iterdir())
+
+
+def test_each_form_says_what_it_fits() -> None:
+    for form in forms():
+        assert 0 <= form.match({"architectures": ["BertModel"], "model_type": "bert"}, None) <= 1
+        assert callable(form.parts)
