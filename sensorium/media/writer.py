@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -122,15 +122,18 @@ class Writer:
         prompts: Sequence[Sequence[int]],
         given: Mapping[str, Any],
         padding: Mapping[str, float],
+        read: Callable[[Mapping[str, Any], Arrays], np.ndarray] | None = None,
     ) -> list[list[int]]:
         """What is written for each item: its prompt and what follows.
 
         Args:
-            nets: `encoder_model` (to `last_hidden_state`) and `decoder_model_merged`.
+            nets: `encoder_model` (to `last_hidden_state`) and `decoder_model_merged`; `embed_tokens` where that takes
+                vectors.
             items: what the encoder takes, one each.
             prompts: tokens that each begins with.
             given: options of generation; None for the model's own.
             padding: values that fill up shorter arrays of the encoder's input.
+            read: from the nets and a batch of items to the states that are written from, for encoders of several nets.
         """
         config = {**self.settings, **{name: value for name, value in given.items() if value is not None}}
         found: list[list[int]] = [[] for _ in items]
@@ -142,16 +145,44 @@ class Writer:
                 rows = [same[i] for i in alike]
                 start = np.array([prompts[i] for i in rows], np.int64)
                 feeds = batches.collate([items[i] for i in rows], padding)
-                for i, tokens in zip(rows, self._continue(nets, feeds, start, config)):
+                states = (read or _read)(nets, feeds)
+                for i, tokens in zip(rows, self._continue(nets, states, feeds, start, config)):
                     found[i] = [*prompts[i], *tokens]
         return found
 
     def _continue(
-        self, nets: Mapping[str, Any], feeds: Arrays, start: np.ndarray, config: Mapping[str, Any]
+        self,
+        nets: Mapping[str, Any],
+        states: np.ndarray,
+        feeds: Arrays,
+        start: np.ndarray,
+        config: Mapping[str, Any],
     ) -> list[list[int]]:
         """The tokens that follow each prompt (rows, tokens)."""
-        fixed = {"encoder_hidden_states": nets["encoder_model"](feeds)["last_hidden_state"]}
-        if "attention_mask" in feeds:
-            fixed["encoder_attention_mask"] = feeds["attention_mask"]
-        decoder = Decoder(nets["decoder_model_merged"], fixed, len(start))
-        return generate(decoder, start, Settings.of(config, prompt=start.shape[1]))
+        mask = feeds.get("attention_mask", np.ones(states.shape[:2], np.int64))
+        fixed = {"encoder_hidden_states": states, "encoder_attention_mask": mask}
+        net = nets["decoder_model_merged"]
+        if "inputs_embeds" in net.inputs:
+            net = Embedded(net, nets["embed_tokens"])
+        return generate(Decoder(net, fixed, len(start)), start, Settings.of(config, prompt=start.shape[1]))
+
+
+def _read(nets: Mapping[str, Any], feeds: Arrays) -> np.ndarray:
+    states: np.ndarray = nets["encoder_model"](feeds)["last_hidden_state"]
+    return states
+
+
+class Embedded:
+    """A decoder that takes vectors, as one that takes the tokens they stand for."""
+
+    def __init__(self, net: Any, embed: Any) -> None:
+        self.net = net
+        self.embed = embed
+        self.inputs = {"input_ids": (["batch_size", "sequence_length"], np.int64)}
+        self.inputs |= {name: told for name, told in net.inputs.items() if name != "inputs_embeds"}
+        self.outputs = net.outputs
+
+    def __call__(self, feeds: Arrays) -> Arrays:
+        vectors = self.embed({"input_ids": feeds["input_ids"]})["inputs_embeds"]
+        found: Arrays = self.net({**feeds, "inputs_embeds": vectors})
+        return found

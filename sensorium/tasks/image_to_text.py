@@ -16,6 +16,25 @@ from sensorium.media.writer import Writer
 from sensorium.ops import captions
 from sensorium.tasks import Arrays, Nets, Tally
 
+# What Florence-2 is asked for each of its tasks (those after which words follow take them in place of `{}`).
+FLORENCE = {
+    "<OCR>": "What is the text in the image?",
+    "<OCR_WITH_REGION>": "What is the text in the image, with regions?",
+    "<CAPTION>": "What does the image describe?",
+    "<DETAILED_CAPTION>": "Describe in detail what is shown in the image.",
+    "<MORE_DETAILED_CAPTION>": "Describe with a paragraph what is shown in the image.",
+    "<OD>": "Locate the objects with category name in the image.",
+    "<DENSE_REGION_CAPTION>": "Locate the objects in the image, with their descriptions.",
+    "<REGION_PROPOSAL>": "Locate the region proposals in the image.",
+    "<CAPTION_TO_PHRASE_GROUNDING>": "Locate the phrases in the caption: {}",
+    "<REFERRING_EXPRESSION_SEGMENTATION>": "Locate {} in the image with mask",
+    "<REGION_TO_SEGMENTATION>": "What is the polygon mask of region {}",
+    "<OPEN_VOCABULARY_DETECTION>": "Locate {} in the image.",
+    "<REGION_TO_CATEGORY>": "What is the region {}?",
+    "<REGION_TO_DESCRIPTION>": "What does the region {} describe?",
+    "<REGION_TO_OCR>": "What text is in the region {}?",
+}
+
 
 @dataclass
 class Caption:
@@ -42,6 +61,7 @@ class Task:
         "VisionEncoderDecoderModel",
         "BlipForConditionalGeneration",
         "GitForCausalLM",
+        "Florence2ForConditionalGeneration",
     )
     source: ClassVar[str] = "image"
     truth: ClassVar[str] = "text"
@@ -76,6 +96,16 @@ class Task:
         encoder = str((self.writer.config.get("encoder") or {}).get("model_type", ""))
         return tokens if tokens[:1] == start or "donut" in encoder else [*start, *tokens]
 
+    def question(self, words: str) -> list[int]:
+        """Tokens of a question to Florence-2, or of one of its tasks with what belongs to it."""
+        for name, asked in FLORENCE.items():
+            if name in words:
+                words = asked.replace("{}", words.replace(name, "").strip())
+                break
+        tokens = [self.writer.tokenizer_config.get(name) for name in ("bos_token", "eos_token")]
+        first, last = (str(t.get("content")) if isinstance(t, dict) else str(t or "") for t in tokens)
+        return self.writer.encode(f"{first}{words}{last}", special=False)
+
     def predict(
         self,
         nets: Nets,
@@ -88,14 +118,19 @@ class Task:
         """Describe or read each picture; what is not given is as the model's generation_config.json says.
 
         Options:
-            prompt: words that the text begins with
+            prompt: words that the text begins with; for Florence-2 the question, or a task such as <CAPTION>
             max_new_tokens: longest text, in tokens
             num_beams: texts that are followed side by side; 1 is quickest
         """
-        start = self.prompt(prompt)
         given = {"max_new_tokens": max_new_tokens, "num_beams": num_beams}
         items = [self.prepare(source) for source in sources]
-        written = self.writer.write(nets, items, [start] * len(items), given, self.padding)
+        if "vision_encoder" in nets:  # the question is read together with the picture
+            asked = np.array(self.question(prompt or "<CAPTION>"), np.int64)
+            items = [item | {"input_ids": asked} for item in items]
+            start, read = self.writer.start, read_together
+        else:
+            start, read = self.prompt(prompt), None
+        written = self.writer.write(nets, items, [start] * len(items), given, self.padding, read)
         return [Caption(self.writer.decode(tokens)) for tokens in written]
 
     def tally(self, prediction: Caption, truth: str | Sequence[str], nets: Nets) -> Tally:
@@ -125,3 +160,13 @@ class Task:
             return picture
         told = truth if isinstance(truth, str) else next(iter(truth), "")
         return drawing.caption(picture, f"reference: {told}", 6)
+
+
+def read_together(nets: Mapping[str, Any], feeds: Arrays) -> np.ndarray:
+    """The states of a picture and a question, (rows, places, width), by an encoder that takes both as vectors."""
+    seen = nets["vision_encoder"]({"pixel_values": feeds["pixel_values"]})["image_features"]
+    asked = nets["embed_tokens"]({"input_ids": feeds["input_ids"]})["inputs_embeds"]
+    both = np.concatenate([seen, asked], axis=1)
+    mask = np.ones(both.shape[:2], np.int64)
+    states: np.ndarray = nets["encoder_model"]({"inputs_embeds": both, "attention_mask": mask})["last_hidden_state"]
+    return states

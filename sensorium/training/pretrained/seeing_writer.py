@@ -40,25 +40,26 @@ class Called(nn.Module):
 class Decoder(nn.Module):
     """A decoder with cross-attention, its own keys and values as tensors `past_key_values.*`."""
 
-    def __init__(self, decoder: Any) -> None:
+    def __init__(self, decoder: Any, head: nn.Module | None = None) -> None:
         super().__init__()
         self.decoder = decoder
+        self.head = head
 
-    def forward(self, input_ids: Tensor, encoder_hidden_states: Tensor, **past: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
         """Logits (rows, tokens, vocabulary), and keys and values of each layer with those of the tokens."""
         from transformers import DynamicCache, EncoderDecoderCache
 
-        tensors = list(past.values())
+        tensors = [tensor for name, tensor in inputs.items() if name.startswith("past_key_values")]
         own = DynamicCache(list(zip(tensors[::2], tensors[1::2]))) if tensors else DynamicCache()
         found = self.decoder(
-            input_ids=input_ids,
-            encoder_hidden_states=encoder_hidden_states,
+            **{name: tensor for name, tensor in inputs.items() if not name.startswith("past_key_values")},
             past_key_values=EncoderDecoderCache(own, DynamicCache()),
             use_cache=True,
             return_dict=True,
         )
         layers = found.past_key_values.self_attention_cache.layers
-        return found.logits, *(tensor for layer in layers for tensor in (layer.keys, layer.values))
+        logits = found.logits if self.head is None else self.head(found.last_hidden_state)
+        return logits, *(tensor for layer in layers for tensor in (layer.keys, layer.values))
 
 
 def _vision_encoder_decoder(model: Any, pixel_values: Tensor) -> Tensor:
@@ -143,18 +144,31 @@ def git_decoder(model: Any, states: list[Tensor]) -> Part:
     return Part(GitDecoder(model).eval(), first, ["logits"], free_axes(first, second), other=second)
 
 
-def decoder_part(decoder: Any, states: list[Tensor]) -> Part:
-    """A decoder with cross-attention and a cache, from samples of the states that it attends to."""
-    module = Decoder(decoder).eval()
+def decoder_part(decoder: Any, states: list[Tensor], head: nn.Module | None = None, embed: Any = None) -> Part:
+    """A decoder with cross-attention and a cache, from samples of the states that it attends to.
+
+    Args:
+        head: from its states to logits, where it does not give them itself.
+        embed: from tokens to vectors, for a decoder that is to take these, and a mask of the states.
+    """
+    module = Decoder(decoder, head).eval()
+    generator = torch.Generator().manual_seed(0)
+
+    def given(seen: Tensor, length: int) -> dict[str, Tensor]:
+        ids = torch.randint(3, 90, (len(seen), length), generator=generator)
+        if embed is None:
+            return {"input_ids": ids, "encoder_hidden_states": seen}
+        mask = torch.ones(seen.shape[:2], dtype=torch.long)
+        return {"inputs_embeds": embed(ids), "encoder_hidden_states": seen, "encoder_attention_mask": mask}
+
     with torch.no_grad():
-        _, *tensors = module(torch.full((1, 3), 3), states[0][:1])
+        _, *tensors = module(**given(states[0][:1], 3))
     infix = "" if decoder.config.model_type in PLAIN else "decoder."
     keys = [f"{i}.{infix}{kind}" for i in range(len(tensors) // 2) for kind in ("key", "value")]
-    generator = torch.Generator().manual_seed(0)
     batches = []
     for seen, length, before in ((states[0], 2, 3), (states[1], 4, 0)):
-        batch = {"input_ids": torch.randint(3, 90, (len(seen), length), generator=generator)}
-        batch["encoder_hidden_states"] = seen
+        with torch.no_grad():
+            batch = given(seen, length)
         for name, tensor in zip(keys, tensors):
             shape = (len(seen), tensor.shape[1], before, tensor.shape[3])
             batch[f"past_key_values.{name}"] = torch.randn(shape, generator=generator)
@@ -163,5 +177,8 @@ def decoder_part(decoder: Any, states: list[Tensor]) -> Part:
     for name, own in axes.items():
         if name.startswith("past_key_values"):
             own[2] = "past_sequence_length"
-    axes["encoder_hidden_states"][1] = "encoder_sequence_length"
+    for name in {"encoder_hidden_states", "encoder_attention_mask"} & set(axes):
+        axes[name][1] = "encoder_sequence_length"
+    for name in {"input_ids", "inputs_embeds"} & set(axes):
+        axes[name][1] = "sequence_length"
     return Part(module, batches[0], ["logits", *(f"present.{name}" for name in keys)], axes, other=batches[1])

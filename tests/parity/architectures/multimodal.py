@@ -256,7 +256,9 @@ def make_layoutlmv3(folder: Path) -> None:
 def make_lilt(folder: Path) -> None:
     t, _ = seeded()
     tokenizer = layout_tokenizer(folder)
-    config = t.LiltConfig(**layout(len(tokenizer)), max_position_embeddings=130, channel_shrink_ratio=2)
+    config = t.LiltConfig(
+        **{**layout(len(tokenizer)), "hidden_size": 48}, max_position_embeddings=130, channel_shrink_ratio=2
+    )
     t.LiltForQuestionAnswering(config).eval().save_pretrained(folder)
 
 
@@ -324,6 +326,42 @@ def expect_donut(folder: Path, sources: list[Any]) -> list[Any]:
     return [[{"answer": a["answer"] or ""} for a in found] for found in answers]
 
 
+def make_florence(folder: Path) -> None:
+    t, _ = seeded()
+    tokenizer = byte_pairs(folder, extra_special_tokens={"image_token": "<image>"}, model_max_length=1024)
+    vision = {
+        "embed_dim": [16, 16, 16, 16], "depths": [1, 1, 1, 1], "num_heads": [2, 2, 2, 2], "num_groups": [2, 2, 2, 2],
+        "window_size": 4, "projection_dim": 32,
+    }  # fmt: skip
+    text = {
+        "model_type": "bart", "vocab_size": len(tokenizer), "d_model": 32, "encoder_layers": 2, "decoder_layers": 2,
+        "encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 37, "decoder_ffn_dim": 37,
+        "max_position_embeddings": 128, "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2,
+        "decoder_start_token_id": 2, "forced_eos_token_id": 2,
+    }  # fmt: skip
+    config = t.Florence2Config(vision_config=vision, text_config=text, image_token_id=tokenizer.image_token_id)
+    model = decided(t.Florence2ForConditionalGeneration(config), 3.0)
+    model.save_pretrained(folder)
+    size = {"height": 64, "width": 64}
+    seeing = t.CLIPImageProcessorPil(size=size, do_center_crop=False, image_seq_length=5)
+    t.Florence2Processor(seeing, tokenizer).save_pretrained(folder)
+
+
+def expect_florence(folder: Path, sources: list[Any]) -> list[Any]:
+    t, torch = seeded()
+    model = t.Florence2ForConditionalGeneration.from_pretrained(folder).eval()
+    seeing = t.CLIPImageProcessorPil.from_pretrained(folder)
+    tokenizer = t.AutoTokenizer.from_pretrained(folder)
+    processor = t.Florence2Processor(seeing, tokenizer)
+    answers = []
+    for source in sources:
+        given = processor(text="<CAPTION>", images=opened(source), return_tensors="pt")
+        with torch.no_grad():
+            found = model.generate(**given, max_new_tokens=NEW, num_beams=3, do_sample=False)
+        answers.append({"generated_text": tokenizer.decode(found[0], skip_special_tokens=True)})
+    return answers
+
+
 WRITE: dict[str, Any] = {"max_new_tokens": NEW}
 
 
@@ -340,6 +378,7 @@ ARCHITECTURES = [
     captioner("vision-encoder-decoder (vit, gpt2)", make_vit_gpt2),
     captioner("vision-encoder-decoder (deit, trocr)", make_trocr, beams=2),
     captioner("vision-encoder-decoder (donut-swin, mbart)", make_donut, "<s_docvqa>"),
+    Architecture("florence2", "image-to-text", make_florence, expect_florence, pictures, {**WRITE, "num_beams": 3}),
     Architecture("vilt", "visual-question-answering", make_vilt, expect_vilt, asked),
     Architecture("blip", "visual-question-answering", make_blip_question, expect_blip_question, asked, WRITE),
     Architecture("layoutlm", DOCUMENT, make_layoutlm, expect_layout, documents, {"top_k": 2}),
