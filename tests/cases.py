@@ -11,7 +11,7 @@ from typing import Any
 import sensorium
 from sensorium import tasks
 from tests import tiny
-from tests.parity.architectures import audio, segmentation, text, vision, zero_shot_vision
+from tests.parity.architectures import audio, multimodal, segmentation, text, vision, zero_shot_vision
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,9 @@ CASES = {
         tiny.image_folder, {"epochs": 2, "widths": [16, 32], "features": 16, "image_size": 16}, {}, {"steps": 2}
     ),
     "image-segmentation": Case(tiny.masks, checkpoint=segmentation.maker(segmentation.segformer)),
+    "image-to-text": Case(tiny.captions, options={"max_new_tokens": 6}, checkpoint=multimodal.make_blip),
+    "visual-question-answering": Case(tiny.asked_pictures, checkpoint=multimodal.make_vilt),
+    "document-question-answering": Case(tiny.asked_pictures, checkpoint=multimodal.make_layoutlm),
     "object-detection": Case(tiny.coco, {"epochs": 3, "image_size": 96, "width": 16}),
     "object-tracking": Case(tiny.mot, {"epochs": 2, "image_size": 96, "width": 16}),
     "text-generation": Case(

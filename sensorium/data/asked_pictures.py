@@ -70,7 +70,7 @@ def read(source: Source) -> Dataset:
 def _fields(kind: str, row: dict[str, Any]) -> dict[str, Any]:
     if kind == "captions":
         return {"text": [str(caption) for caption in row["captions"]]}
-    given = row.get("answers", row.get("answer"))
+    given: Any = row.get("answers", row.get("answer"))
     listed = [given] if isinstance(given, str) else given
     answers = [str(a.get("answer", "")) if isinstance(a, dict) else str(a) for a in listed]
     return {"question": row["question"], "word_boxes": row.get("word_boxes") or [], "answers": answers}

@@ -40,6 +40,7 @@ class Checkpoint:
         model: in fp32, on the CPU, in evaluation mode.
         task_name: what it does, or None where nothing says it.
         notes: what the user should know.
+        without: outputs that come from weights which the checkpoint does not have.
     """
 
     folder: Path
@@ -49,6 +50,7 @@ class Checkpoint:
     model: Any
     task_name: str | None
     notes: list[str] = field(default_factory=list)
+    without: tuple[str, ...] = ()
 
     @cached_property
     def task(self) -> Any:
@@ -86,13 +88,18 @@ def load(folder: Path, out: Path, task: str | None) -> Checkpoint:
         kind = transformers.AutoModel
     network, missing = read_weights(kind, folder)
     notes: list[str] = []
-    if missing:
+    pooler = [name for name in missing if "pooler" in name]
+    if len(pooler) < len(missing):
         raise InputError(
             f"{folder}: its weights lack {len(missing)} of those of {type(network).__name__}, such as "
             f"'{sorted(missing)[0]}': not a checkpoint of this architecture"
         )
+    without: tuple[str, ...] = ()
+    if pooler:
+        without = ("pooler_output",)
+        notes.append("its weights have no pooler: the output pooler_output is left out")
     complete_files(folder, out, notes)
-    return Checkpoint(folder, out, config, type(network).__name__, network, found, notes)
+    return Checkpoint(folder, out, config, type(network).__name__, network, found, notes, without)
 
 
 def read_weights(kind: Any, folder: Path) -> tuple[Any, list[str]]:

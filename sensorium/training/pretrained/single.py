@@ -58,7 +58,9 @@ def parts(checkpoint: Checkpoint) -> dict[str, Part]:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         given = ", ".join(first)
         raise Refused(f"{checkpoint.name} cannot be run on {given}: {reason}") from error
-    names = outputs_of(found)
+    names = [name for name in outputs_of(found) if name not in checkpoint.without]
+    if not names:
+        raise Refused(f"{checkpoint.name}: its weights lack those of its output {', '.join(checkpoint.without)}")
     module = Answers(model, names)
     if rewrites.apply(model):
         with torch.no_grad():
