@@ -38,35 +38,43 @@ def known() -> dict[tuple[str, str], str]:
     return {(row[0], row[1]): line for row, line in zip(cells, rows)}
 
 
+def write(found: dict[tuple[str, str], str | None]) -> int:
+    """Write these rows into the page (None takes one out of it); how many model types it then has."""
+    exist = {(case.model_type, case.task) for cases in areas().values() for case in cases}
+    rows = {key: row for key, row in {**known(), **found}.items() if row is not None and key in exist}
+    kinds = len({key[0] for key in rows})
+    PAGE.write_text(HEAD + "".join(f"{rows[key]}\n" for key in sorted(rows)) + f"\n{kinds} model types.\n", "utf-8")
+    return kinds
+
+
 def main(words: list[str]) -> int:
     warnings.simplefilter("ignore")
     transformers.logging.disable_progress_bar()
-    listed = [(area, case) for area, cases in areas().items() for case in cases]
-    wanted = [(a, c) for a, c in listed if not words or any(w in f"{a} {c.model_type} {c.task}" for w in words)]
-    worst: dict[tuple[str, str], list[float]] = {}
-    failed: set[tuple[str, str]] = set()
-    for area, case in wanted:
+    worst: dict[tuple[str, str], tuple[int, float, float]] = {}
+    rows: dict[tuple[str, str], str | None] = {}
+    kinds = 0
+    for area, case in ((area, case) for area, cases in areas().items() for case in cases):
         key, name = (case.model_type, case.task), f"{area} {case.model_type} {case.task}"
+        if words and not any(word in name for word in words):
+            continue
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             try:
                 found = check(case, Path(folder) / "case")
             except Exception as error:
-                failed.add(key)
+                rows[key] = None
                 print(f"FAIL {name}: {type(error).__name__}: {str(error)[:1500]}", flush=True)
             else:
-                before = worst.get(key, [0, 0.0, 0.0])
-                now = (found.sources, found.largest, found.tensors)
-                worst[key] = [before[0] + now[0], max(before[1], now[1]), max(before[2], now[2])]
+                sources, largest, tensors = worst.get(key, (0, 0.0, 0.0))
+                worst[key] = (sources + found.sources, max(largest, found.largest), max(tensors, found.tensors))
+                cells = (*key, worst[key][0], *(f"{value:.1e}" for value in worst[key][1:]))
+                if key not in rows or rows[key] is not None:
+                    rows[key] = f"| {' | '.join(str(cell) for cell in cells)} |"
                 print(f"pass {name}: {found} ({time.perf_counter() - start:.0f} s)", flush=True)
+        kinds = write(rows)
         gc.collect()
-    cells = {key: (*key, row[0], f"{row[1]:.1e}", f"{row[2]:.1e}") for key, row in worst.items() if key not in failed}
-    made = {key: f"| {' | '.join(str(cell) for cell in row)} |" for key, row in cells.items()}
-    exist = {(case.model_type, case.task) for _, case in listed}
-    rows = {key: row for key, row in {**known(), **made}.items() if key in exist and key not in failed}
-    kinds = len({key[0] for key in rows})
-    PAGE.write_text(HEAD + "".join(f"{rows[key]}\n" for key in sorted(rows)) + f"\n{kinds} model types.\n", "utf-8")
-    print(f"{len(made)} pass, {len(failed)} fail; {kinds} model types in {PAGE.name}")
+    failed = sum(row is None for row in rows.values())
+    print(f"{len(rows) - failed} pass, {failed} fail; {kinds} model types in {PAGE.name}")
     return 1 if failed else 0
 
 

@@ -102,7 +102,7 @@ def byte_pairs(folder: Path, cls: str = "PreTrainedTokenizerFast", **given: Any)
     )
     own.train_from_iterator(SENTENCES, trainer)
     names = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
-    tokenizer = getattr(t, cls)(tokenizer_object=own, model_max_length=64, **{**names, **given})
+    tokenizer = getattr(t, cls)(tokenizer_object=own, **{"model_max_length": 64, **names, **given})
     tokenizer.save_pretrained(folder)
     return tokenizer
 

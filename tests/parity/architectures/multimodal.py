@@ -321,8 +321,9 @@ def expect_donut(folder: Path, sources: list[Any]) -> list[Any]:
     model = t.VisionEncoderDecoderModel.from_pretrained(folder).eval()
     processor = t.AutoImageProcessor.from_pretrained(folder, backend="pil")
     tokenizer = t.AutoTokenizer.from_pretrained(folder)
+    model.generation_config.max_new_tokens = NEW
     ask = t.pipeline("document-question-answering", model=model, tokenizer=tokenizer, image_processor=processor)
-    answers = [ask({k: s[k] for k in ("image", "question")}, max_new_tokens=NEW) for s in sources]
+    answers = [ask({k: s[k] for k in ("image", "question")}) for s in sources]
     return [[{"answer": a["answer"] or ""} for a in found] for found in answers]
 
 
