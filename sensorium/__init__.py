@@ -383,15 +383,18 @@ def convert(
     )
 
 
-def inspect(path: str | Path) -> dict[str, Any]:
+def inspect(path: str | Path, *, html: str | Path | None = None) -> dict[str, Any]:
     """What a file or folder is (model, run, data, a network of any framework), what is in it, and whether it is sound.
+
+    Args:
+        html: a page to write with the network drawn, of a network or a model folder.
 
     Raises:
         InputError: it is none of these.
     """
-    from sensorium.inspection import inspect as run
+    from sensorium import inspection
 
-    return run(path)
+    return inspection.inspect(path) if html is None else inspection.write_page(path, html)
 
 
 def tune(model: str | Path, sources: Sequence[Any] = (), *, save: bool = True, **options: Any) -> dict[str, Any]:

@@ -11,12 +11,13 @@ from sensorium.cli import text
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH")
     parser.add_argument("--json", action="store_true", help="one JSON document")
+    parser.add_argument("--html", metavar="FILE", help="write a page with the network drawn")
 
 
 def run(given: argparse.Namespace) -> int:
     import sensorium
 
-    report = sensorium.inspect(given.path)
+    report = sensorium.inspect(given.path, html=given.html)
     print(text.document(report) if given.json else "\n".join(outline(report)))
     return 0 if report.get("sound", True) else 1
 

@@ -364,8 +364,7 @@ class Graph:
         onnx = need("onnx", "formats")
         if not self._outputs:
             raise InputError("no output was found in this model; name them with --outputs")
-        self._finish_outputs()
-        self._prune()
+        self.finish()
         graph = self._graph(onnx, self._names())
         model = onnx.helper.make_model(
             graph,
@@ -379,6 +378,11 @@ class Graph:
             entry = model.metadata_props.add()
             entry.key, entry.value = key, text
         return model
+
+    def finish(self) -> None:
+        """Leave out what leads to no output; give the outputs operators of their own."""
+        self._finish_outputs()
+        self._prune()
 
     def _finish_outputs(self) -> None:
         """An output that is also an input, a constant, or twice an output gets an operator of its own."""

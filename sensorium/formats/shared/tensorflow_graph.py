@@ -155,6 +155,28 @@ class Source:
     old: bool = False
 
 
+# What works element by element, whatever the order of the axes.
+ELEMENTWISE = frozenset({
+    "Relu", "Sigmoid", "Tanh", "Exp", "Log", "Sqrt", "Neg", "Abs", "Floor", "Ceil", "Round", "Softplus", "Softsign",
+    "Erf", "Reciprocal", "Sign", "Elu", "Selu", "Clip", "LeakyRelu", "Add", "Sub", "Mul", "Div", "Max", "Min", "Pow",
+    "Sum", "HardSigmoid", "HardSwish", "PRelu",
+})  # fmt: skip
+# What is worked out of stored arrays while converting, so that they are stored as they are used.
+FOLD_LIMIT = 1 << 26
+FOLDED: dict[str, Callable[..., Any]] = {
+    "Add": lambda a, x, y: x + y,
+    "Sub": lambda a, x, y: x - y,
+    "Mul": lambda a, x, y: x * y,
+    "Sqrt": lambda a, x: np.sqrt(x),
+    "Reciprocal": lambda a, x: 1 / x,
+    "Neg": lambda a, x: -x,
+    "Transpose": lambda a, x: x.transpose(a["perm"]),
+    "Reshape": lambda a, x, s: x.reshape([x.shape[i] if n == 0 else n for i, n in enumerate(s.tolist())]),
+    "Squeeze": lambda a, x, axes: np.squeeze(x, tuple(int(i) for i in axes)),
+    "Unsqueeze": lambda a, x, axes: np.expand_dims(x, tuple(int(i) for i in axes)),
+}
+
+
 class Moves(Exception):
     """Something that has to be written into the graph follows from the size of a free axis."""
 
@@ -189,11 +211,77 @@ class Net:
         self.scope: Scope | None = None  # that of the node at hand
         self.asked: dict[Any, Any] = {}
         self._before = before
+        self._twins: dict[tuple[int, str], str] = {}
         self._count: Counter[str] = Counter()
 
     def op(self, op: str, *inputs: str, **attributes: Any) -> str:
+        """Add an operator; of stored arrays it is worked out here, and of channels-first values, channels first."""
+        if op in FOLDED and (array := self._folded(op, inputs, attributes)) is not None:
+            return self.graph.constant(array, op.lower())
+        if (turned := self._turned(op, inputs, attributes)) is not None:
+            return turned
         value: str = self.graph.add(op, *inputs, **attributes)
         return value
+
+    def _stored(self, value: str) -> np.ndarray | None:
+        graph: Graph | None = self.graph
+        while graph is not None:
+            if value in graph.constants:
+                return graph.constants[value]
+            graph = graph.parent
+        return None
+
+    def _folded(self, op: str, inputs: Sequence[str], attributes: Mapping[str, Any]) -> np.ndarray | None:
+        arrays = [self._stored(i) for i in inputs]
+        if any(a is None or a.size > FOLD_LIMIT for a in arrays) or any(
+            a is not None and a.dtype == bool for a in arrays
+        ):
+            return None
+        result = np.asarray(FOLDED[op](attributes, *arrays))
+        own = arrays[0].dtype if arrays[0] is not None else None
+        return result.astype(own) if result.size <= FOLD_LIMIT and own is not None else None
+
+    # Channels first. Convolutions want them so; whoever takes their result as it is in TensorFlow gets it turned. But
+    # what works element by element may as well work on the other one, and then the turned one is never needed.
+
+    def twin(self, value: str) -> str | None:
+        """The same array with its channels first, where there is one."""
+        graph: Graph | None = self.graph
+        while graph is not None:
+            if (id(graph), value) in self._twins:
+                return self._twins[id(graph), value]
+            graph = graph.parent
+        return None
+
+    def _turned(self, op: str, inputs: Sequence[str], attributes: dict[str, Any]) -> str | None:
+        twins = [self.twin(i) for i in inputs]
+        ranks = {self.graph.rank(i) for i, t in zip(inputs, twins) if t is not None}
+        if len(ranks) != 1:
+            return None
+        (rank,) = ranks
+        if op == "Concat" and None not in twins and attributes.get("axis") in (-1, rank - 1):
+            return self.last(self.graph.add(op, *[t for t in twins if t is not None], axis=1))
+        if op in ("ReduceMean", "ReduceMax") and twins[0] is not None and len(inputs) == 2:
+            axes = self._stored(inputs[1])
+            inner = list(range(1, rank - 1))
+            if axes is not None and sorted(int(a) % rank for a in axes.reshape(-1)) == inner:
+                y: str = self.graph.add(op, twins[0], self.ints([a + 1 for a in inner]), **attributes)
+                return self.last(y) if attributes.get("keepdims") else y
+        if op not in ELEMENTWISE:
+            return None
+        taken = []
+        for value, twin in zip(inputs, twins):
+            array = self._stored(value)
+            if twin is not None:
+                taken.append(twin)
+            elif array is not None and array.size == 1 and array.ndim <= 1:
+                taken.append(value)
+            elif array is not None and array.ndim <= rank and array.size <= FOLD_LIMIT:
+                whole = array.reshape((1,) * (rank - array.ndim) + array.shape)
+                taken.append(self.graph.constant(whole.transpose(0, rank - 1, *range(1, rank - 1)), "turned"))
+            else:
+                return None
+        return self.last(self.graph.add(op, *taken, **attributes))
 
     def ints(self, values: Sequence[int]) -> str:
         return self.graph.constant(np.array(list(values), np.int64), "ints")
@@ -241,12 +329,20 @@ class Net:
         return [int(v) for v in self.known(node, value, what).reshape(-1)]
 
     def first(self, value: str) -> str:
-        rank = self.graph.rank(value)
-        return self.op("Transpose", value, perm=[0, rank - 1, *range(1, rank - 1)])
+        """Channels from the last to the second axis."""
+        twin = self.twin(value)
+        if twin is None:
+            rank = self.graph.rank(value)
+            twin = str(self.graph.add("Transpose", value, perm=[0, rank - 1, *range(1, rank - 1)]))
+            self._twins[id(self.graph), value] = twin
+        return twin
 
     def last(self, value: str) -> str:
+        """Channels from the second to the last axis."""
         rank = self.graph.rank(value)
-        return self.op("Transpose", value, perm=[0, *range(2, rank), 1])
+        turned: str = self.graph.add("Transpose", value, perm=[0, *range(2, rank), 1])
+        self._twins[id(self.graph), turned] = value
+        return turned
 
     def shape1(self, value: str) -> str:
         """A number, or a list of one, as a list."""

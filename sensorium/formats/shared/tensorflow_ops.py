@@ -564,6 +564,10 @@ def _pad(net: Net, node: Node, inputs: list[str]) -> str:
         raise node.fault(f"the mode '{str(node.get('mode'))[:20]}' is not converted")
     mode = "reflect" if node.op == "MirrorPad" else "constant"
     value = [inputs[2]] if node.op == "PadV2" else []
+    if (twin := net.twin(inputs[0])) is not None:
+        order = [0, len(pads) - 1, *range(1, len(pads) - 1)]
+        ends = net.ints([*pads[order, 0].tolist(), *pads[order, 1].tolist()])
+        return net.last(net.op("Pad", twin, ends, *value, mode=mode))
     return net.op("Pad", inputs[0], net.ints([*pads[:, 0].tolist(), *pads[:, 1].tolist()]), *value, mode=mode)
 
 
