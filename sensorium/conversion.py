@@ -13,7 +13,9 @@ import numpy as np
 from sensorium import bindings, files, formats, verification
 from sensorium.errors import InputError, Refused, need
 from sensorium.formats import Graph, Options
+from sensorium.formats.shared.finished import Finished
 from sensorium.model import save_probe, seal, write_files
+from sensorium.nets import trial
 from sensorium.nets.bound import BoundNet
 from sensorium.nets.ort import OrtNet
 from sensorium.tasks import find, to_json
@@ -126,6 +128,9 @@ def convert(
         target = folder / "onnx" / "model.onnx"
         external = proto.ByteSize() > 1_900_000_000
         onnx.save(proto, str(target), save_as_external_data=external, location="model.onnx_data" if external else None)
+        stranger = isinstance(graph, Finished)
+        if stranger:  # not of our making: first in a process that may crash
+            trial.look(target)
         net = OrtNet(target)
         asked: OrtNet | BoundNet = BoundNet(net, binding.content) if binding is not None else net
         reference = getattr(graph, "reference", [])  # of the original, run where the graph was made
@@ -134,6 +139,8 @@ def convert(
             save_probe(folder, target.name, feeds, asked(feeds))
         elif reference:
             save_probe(folder, target.name, reference[0][0], net(reference[0][0]))
+        elif stranger:
+            _try(graph, net, folder)
         elif (graph.multiply_adds() or 0) < PROBE_LIMIT:
             feeds = probe(graph, net)
             save_probe(folder, target.name, feeds, net(feeds))
@@ -168,6 +175,17 @@ def convert(
             raise Refused(f"{sources[0]}: converted, but {entry['message']}; nothing was written (--force writes it)")
     cleaned: dict[str, Any] = to_json(report)
     return cleaned
+
+
+def _try(graph: Graph, net: OrtNet, folder: Path) -> None:
+    """Keep what a stranger's network gives for made-up inputs, if it runs on them, and ends."""
+    feeds = example(graph, 1)
+    try:
+        trial.run(net.path, feeds)
+    except InputError as error:
+        graph.notes.append(f"it was not run on made-up inputs: {error}")
+        return
+    save_probe(folder, net.path.name, feeds, net(feeds))
 
 
 def _free(graph: Graph, entry: Any) -> list[int | str]:

@@ -48,16 +48,14 @@ def inspect_foreign(path: Path, format: str) -> dict[str, Any]:
 
 def inspect_network(path: Path) -> dict[str, Any]:
     """One ONNX file: its inputs and outputs."""
-    from sensorium.nets.ort import OrtNet
+    from sensorium.nets import trial
 
-    net = OrtNet(path)
     return {
         "kind": "network",
         "path": str(path),
         "format": "onnx",
         "bytes": path.stat().st_size,
-        "inputs": {name: {"shape": shape, "dtype": dtype.__name__} for name, (shape, dtype) in net.inputs.items()},
-        "outputs": net.outputs,
+        **trial.look(path),
     }
 
 

@@ -7,13 +7,17 @@ from typing import Any
 
 from sensorium.errors import InputError
 from sensorium.formats.shared import protobuf
+from sensorium.formats.shared.finished import finished
+from sensorium.formats.shared.graph import Graph
 from sensorium.formats.shared.protobuf import BYTES, VARINT, Message
 from sensorium.formats.shared.report import Report
-from sensorium.formats.shared.source import File
+from sensorium.formats.shared.source import File, Options, only
+from sensorium.vetting import vet
 
 TITLE = "ONNX"
 ENDINGS = (".onnx",)
 NODES = 200_000
+HEAVY = True  # it is a graph already: `inspect` need not read it again
 
 
 def match(file: File) -> float:
@@ -40,8 +44,9 @@ def _shape(info: Message) -> list[Any]:
 def inspect(files: Sequence[File]) -> Report:
     """Read from the protobuf alone; the folder's other files are not touched."""
     file = files[0]
-    report = Report(TITLE, reason="it is ONNX already")
+    report = Report(TITLE)
     if file.looks_like_text:
+        report.reason = "the text form of ONNX is not read"
         report.notes.append("the text form of ONNX: onnx.parser makes the binary file of it")
         return report
     model = Message(file.data, str(file.path))
@@ -59,6 +64,7 @@ def inspect(files: Sequence[File]) -> Report:
         report.layers[f"{domain}.{node.text(4)}" if domain not in ("", "ai.onnx") else node.text(4)] += 1
     stored = set()
     report.parameters = 0
+    vet(file.path)
     for tensor in graph.messages(5, "initializer"):
         count = 1
         for size in tensor.signed_list(1):
@@ -68,9 +74,6 @@ def inspect(files: Sequence[File]) -> Report:
         report.parameters += count
         stored.add(tensor.text(8))
         places = [e.text(2) for e in tensor.messages(13) if e.text(1) == "location"]
-        for place in places:
-            if not place or "/" in place or "\\" in place or "\0" in place or place.startswith("."):
-                raise InputError(f"{file.path}: the data of '{tensor.text(8)[:80]}' lie outside its folder; refused")
         if places:
             report.metadata["external_data"] = places[-1]
     report.inputs = {i.text(1): _shape(i) for i in graph.messages(11, "input") if i.text(1) not in stored}
@@ -78,3 +81,28 @@ def inspect(files: Sequence[File]) -> Report:
     if not nodes and not report.outputs:
         raise InputError(f"{file.path}: not a network: no nodes and no outputs in it")
     return report
+
+
+def read(files: Sequence[File], options: Options) -> Graph:
+    """As it is, with the data that lie beside it; of its outputs those wanted."""
+    file = only([f for f in files if match(f)], "network")
+    report = inspect([file])
+    if report.reason is not None:
+        raise InputError(f"{file.path}: {report.reason}")
+    graph = finished(file.path, TITLE)
+    if options.outputs:
+        kept = {entry.name: entry for entry in graph.proto.graph.output}
+        for name in options.outputs:
+            if name not in kept:
+                raise InputError(f"{file.path}: there is no output '{name[:80]}'; there is {', '.join(kept)[:200]}")
+        del graph.proto.graph.output[:]
+        graph.proto.graph.output.extend(kept[name] for name in options.outputs)
+        graph._outputs = [(name, name) for name in options.outputs]
+    for entry in graph.inputs:
+        told = options.shapes.get(entry.name) or options.example(entry.name)
+        if told is not None and len(told) == len(entry.shape):
+            entry.shape = tuple(told)
+    opset = report.metadata["opset"].get("ai.onnx")
+    if isinstance(opset, int) and opset < 17:
+        graph.notes.append(f"its operators are those of opset {opset}, and stay so")
+    return graph

@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime as ort
 
 from sensorium.errors import InputError, MissingError
+from sensorium.vetting import vet
 
 Arrays = dict[str, np.ndarray]
 DTYPES = {
@@ -79,6 +80,7 @@ class OrtNet:
             )
         options = options or session_options(threads)
         self.path = path
+        vet(path)
         try:
             self._session = ort.InferenceSession(
                 str(path), options, providers=[PROVIDERS[device]], disabled_optimizers=WRONG

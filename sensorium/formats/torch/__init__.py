@@ -137,7 +137,7 @@ def _state(file: File, report: Report) -> None:
     held = tensors.content(file)
     path, found = tensors.weights(held.value)
     if not found:
-        report.reason = "it holds no dictionary of tensors (a state_dict)"
+        report.reason = "a pickle that holds no dictionary of tensors (a state_dict)"
         return
     if path:
         report.metadata["weights"] = path
