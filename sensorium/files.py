@@ -101,7 +101,7 @@ def publishing(folder: Path) -> Iterator[Path]:
         os.chmod(temporary, 0o755)
         sync(temporary)
         old = None
-        if folder.exists():
+        if folder.exists() or folder.is_symlink():
             old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
             os.replace(folder, old / "was")
         os.replace(temporary, folder)

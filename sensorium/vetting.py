@@ -189,12 +189,9 @@ def vet(path: Path) -> None:
         InputError: it names data outside of its folder, unfolds or nests without end, or is no protobuf at all.
     """
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held:
-            view = memoryview(held)
-            try:
-                _vet(view, path, held.find(b"location") >= 0)
-            finally:
-                view.release()
+        with path.open("rb") as file:
+            held = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # ends with the last view of it
+        _vet(memoryview(held), path, held.find(b"location") >= 0)
     except (ValueError, IndexError) as error:
         raise InputError(f"{path}: not a whole ONNX file ({error})") from None
     except OSError as error:

@@ -142,7 +142,7 @@ def _weights(file: File, model: dict[str, Any]) -> Iterator[tuple[str, np.ndarra
             size = count * WIDTH[stored]
             if at + size > len(data):
                 raise InputError(
-                    f"{file.path}: the weights are truncated: '{name[:80]}' ends at byte {at + size} of {len(data)} bytes"
+                    f"{file.path}: the weights are truncated: '{name[:80]}' ends at {at + size} of {len(data)} bytes"
                 )
             array = np.frombuffer(data, np.dtype("|u1" if stored == "bool" else stored).newbyteorder("<"), count, at)
             at += size

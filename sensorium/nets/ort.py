@@ -85,13 +85,13 @@ class OrtNet:
             self._session = ort.InferenceSession(
                 str(path), options, providers=[PROVIDERS[device]], disabled_optimizers=WRONG
             )
+            self.inputs: dict[str, tuple[list[Any], Any]] = {
+                i.name: (i.shape, DTYPES.get(i.type, np.float32)) for i in self._session.get_inputs()
+            }
+            self.outputs: list[str] = [o.name for o in self._session.get_outputs()]
         except Exception as error:  # ONNX Runtime raises many kinds for a file it cannot read
             reason = str(error).split("\n", 1)[0].split(" : ")[-1][:200]
             raise InputError(f"{path}: not a network that ONNX Runtime {ort.__version__} can run: {reason}") from None
-        self.inputs: dict[str, tuple[list[Any], Any]] = {
-            i.name: (i.shape, DTYPES.get(i.type, np.float32)) for i in self._session.get_inputs()
-        }
-        self.outputs: list[str] = [o.name for o in self._session.get_outputs()]
 
     def __call__(self, feeds: Arrays) -> Arrays:
         """Run the network; arrays it does not ask for are left out, types are brought to those it asks for.

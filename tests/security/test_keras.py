@@ -48,7 +48,7 @@ def lambda_layer(marker: Path) -> dict[str, Any]:
     code = compile(f"open({str(marker)!r}, 'w').close()", "lambda", "exec")
     text = base64.b64encode(marshal.dumps(code)).decode()
     return {"class_name": "Lambda", "module": "keras.layers", "config": {
-        "name": "evil", "function": {"class_name": "__lambda__", "config": {"code": text, "defaults": None}}}}  # fmt: skip
+        "name": "evil", "function": {"class_name": "__lambda__", "config": {"code": text}}}}  # fmt: skip
 
 
 @pytest.mark.parametrize("ending", [".keras", ".h5"])
@@ -73,7 +73,8 @@ def test_lambda_layers_are_shown_and_never_run(ending: str, tmp_path: Path) -> N
         {"class_name": "function", "module": "builtins", "config": "eval"},
         {"class_name": "TFSMLayer", "module": "keras.layers", "config": {"name": "t", "filepath": "/etc"}},
         {"class_name": "Dense", "module": "keras.layers", "config": {
-            "name": "d", "units": 1, "kernel_initializer": {"module": "os", "class_name": "system", "config": {"command": "id"}},
+            "name": "d", "units": 1,
+            "kernel_initializer": {"module": "os", "class_name": "system", "config": {"command": "id"}},
             "activation": {"module": "os", "class_name": "function", "config": "system", "registered_name": "system"}}},
         {"class_name": "Wrapper", "module": "evil_module_beside_the_file", "config": {"name": "w"}},
     ],
@@ -83,7 +84,10 @@ def test_names_in_a_config_import_nothing(layer: dict[str, Any], tmp_path: Path)
     the refusal, and nothing is imported, opened or called."""
     (tmp_path / "evil_module_beside_the_file.py").write_text("raise SystemExit('imported')")
     path = written(tmp_path / "m.keras", model(layer))
-    with watching() as events, pytest.raises(InputError, match=r"refused|not known|not supported|custom"):
+    with (
+        watching() as events,
+        pytest.raises(InputError, match=r"refused|not known|not supported|custom|not described|0 arrays"),
+    ):
         formats.read([path])
     assert not outside(events, tmp_path)
     assert not [e for e in events if e[0] == "import" and "evil_module" in e[1]]
@@ -102,7 +106,8 @@ def test_members_of_an_archive_stay_in_it(name: str, tmp_path: Path) -> None:
 def test_layers_named_like_paths_are_only_names(tmp_path: Path) -> None:
     """A layer called `../../x` writes nothing anywhere."""
     layer = {"class_name": "Activation", "module": "keras.layers", "config": {"name": "../../x", "activation": "relu"}}
-    path = written(tmp_path / "in" / "m.keras" if (tmp_path / "in").mkdir() is None else tmp_path, model(layer))
+    (tmp_path / "in").mkdir()
+    path = written(tmp_path / "in" / "m.keras", model(layer))
     with watching() as events:
         sensorium.convert(path, out=tmp_path / "in" / "out")
     assert not [n for e, n in events if e == "open" and n.endswith("/x")]
@@ -126,7 +131,6 @@ def test_a_member_that_claims_more_than_it_holds(tmp_path: Path) -> None:
         archive.writestr("a.npy", array)
     with pytest.raises(InputError, match=r"truncated|claims|architecture"):
         formats.inspect([tmp_path / "m.npz"])
-        formats.read([tmp_path / "m.npz"])
     with zipfile.ZipFile(tmp_path / "b.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.npy", array + bytes(1 << 24))
     data = bytearray((tmp_path / "b.npz").read_bytes())

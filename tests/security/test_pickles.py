@@ -121,7 +121,8 @@ def test_there_is_no_second_try_in_an_unsafe_mode(tmp_path: Path) -> None:
 
 FORBIDDEN = {
     "pickle": r"^\s*(import|from) (pickle|cPickle|dill|cloudpickle|joblib|shelve|marshal)\b",
-    "unsafe loading": r"weights_only\s*=\s*False|allow_pickle\s*=\s*True|trust_remote_code\s*=\s*True|yaml\.(unsafe_)?load\(",
+    "unsafe weights": r"weights_only\s*=\s*False|allow_pickle\s*=\s*True",
+    "remote code": r"trust_remote_code\s*=\s*True|yaml\.(unsafe_)?load\(",
 }
 
 

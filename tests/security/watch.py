@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +49,7 @@ def outside(events: list[tuple[str, str]], *folders: Path) -> list[tuple[str, st
     for event, name in events:
         if (
             event == "open"
+            and name != tempfile.gettempdir()  # a temporary file without a name
             and not name.isdigit()
             and not name.startswith(("/proc/", "/sys/", "/dev/null", "/usr/share/zoneinfo"))
         ):

@@ -21,7 +21,7 @@ NESTING = 40  # of functions
 SIDES = 64  # outputs that one node may have on a side of a branch that is not taken
 # Operators that touch files or run a program's code.
 DANGEROUS = frozenset({"ReadFile", "WriteFile", "MatchingFiles", "PyFunc", "EagerPyFunc", "PyFuncStateless", "PrintV2",
-                       "Save", "SaveV2", "MergeV2Checkpoints"})  # fmt: skip
+                       "Save", "SaveV2", "MergeV2Checkpoints", "DatasetFromGraph"})  # fmt: skip
 # Names of the outputs of operators that have several, in order: functions call them by these.
 SEVERAL = {
     "Split": ("output",), "SplitV": ("output",), "Unpack": ("output",), "While": ("output",), "If": ("output",),
