@@ -49,6 +49,8 @@ def made_up(kind: str, count: int, other: bool, rate: int = 16000) -> list[Any]:
         return [[(w, (90 * i, 100 + 9 * i, 90 * i + 60, 140 + 9 * i)) for i, w in enumerate(words[:10])]] * count
     if kind == "audio":
         return [sound(1.7 if other else 1.1, rate, seed) for seed in range(count)]
+    if kind == "question":  # leaves room for what answers it
+        return ["Who?"] * count
     return [TEXTS[(seed + 2 * other) % len(TEXTS)] for seed in range(count)]
 
 
@@ -58,5 +60,6 @@ def sources(task: Any, count: int, other: bool) -> list[Any]:
     rate = int((getattr(task, "preprocessor", None) or {}).get("sampling_rate") or 16000)
     columns = {part: made_up(part, count, other, rate) for part in parts}
     if len(parts) == 1:
-        return columns[parts[0]]
+        gap = getattr(task, "mask", None)  # a text whose gap is to be filled
+        return [f"{gap} {one}" for one in columns[parts[0]]] if isinstance(gap, str) else columns[parts[0]]
     return [{part: columns[part][i] for part in parts} for i in range(count)]

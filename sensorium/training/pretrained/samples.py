@@ -53,6 +53,7 @@ def inputs(
             if not needed:
                 with torch.no_grad():
                     model(**first)
+                    model(**second)
         except Exception as error:  # of a task that is not made for this, a processor, or the model
             problems.append(" ".join(str(error).split())[:200] or type(error).__name__)
             continue
@@ -67,6 +68,8 @@ def arguments(model: Any) -> set[str]:
 
 def by_task(task: Any, other: bool) -> dict[str, np.ndarray]:
     prepared = [task.prepare(task.open(source)) for source in sources(task, 3 if other else 2, other)]
+    if len({array.shape for item in prepared for array in item.values()}) > 1 and "input_ids" not in task.padding:
+        prepared = prepared[:1] * len(prepared)  # texts that only share a batch where they are equally long
     return inference.collate(prepared, task.padding)
 
 
@@ -90,7 +93,7 @@ def by_processor(folder: Path, other: bool) -> dict[str, np.ndarray]:
         if kind == "audio":
             made, given = [one.samples for one in made], {"sampling_rate": rate}
         elif kind == "text" and processor.pad_token is not None:
-            given = {"padding": True}
+            given = {"padding": True, "truncation": processor.model_max_length < 1 << 20}
         found = processor(**{argument: list(made)}, return_tensors="np", **given)
         return {name: np.asarray(array) for name, array in found.items()}
     raise LookupError("no processor")
@@ -130,7 +133,7 @@ def free_axes(first: Batch, second: Batch) -> dict[str, dict[int, str]]:
         own = usual.get(name, {}) if not (name == "attention_mask" and "input_ids" not in first) else {}
         axes = {0: "batch_size"}
         for axis in range(1, tensor.ndim):
-            if tensor.shape[axis] != second[name].shape[axis]:
+            if tensor.shape[axis] != second[name].shape[axis] or own.get(axis) == "sequence_length":
                 axes[axis] = own.get(axis, f"{name}.{axis}")
         found[name] = axes
     return found
