@@ -11,7 +11,7 @@ from typing import Any
 import sensorium
 from sensorium import tasks
 from tests import tiny
-from tests.parity.architectures import audio, multimodal, segmentation, text, vision, zero_shot_vision
+from tests.parity.architectures import audio, forecasts, multimodal, segmentation, text, vision, zero_shot_vision
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ CASES = {
     "fill-mask": Case(lambda root: tiny.gaps(root / "gaps.tsv"), checkpoint=text.tiny("ForMaskedLM")),
     "question-answering": Case(tiny.asked, checkpoint=text.tiny("ForQuestionAnswering")),
     "sentence-similarity": Case(lambda root: tiny.likened(root / "pairs.tsv"), checkpoint=text.tiny("Model")),
+    "time-series-forecasting": Case(lambda root: tiny.waves(root / "waves.csv"), checkpoint=forecasts.tiny),
     "token-classification": Case(tiny.tagged, checkpoint=text.tiny("ForTokenClassification")),
     "zero-shot-classification": Case(
         lambda root: tiny.topics(root / "topics.tsv"), options={"candidate_labels": ["strings", "classes"]},

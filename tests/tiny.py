@@ -349,3 +349,15 @@ def asked_pictures(root: Path, count: int = 12) -> Path:
         rows.append({"image": path, "question": question, "word_boxes": boxes, "answers": [name, name]})
     (root / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     return root
+
+
+def waves(path: Path, count: int = 12, steps: int = 60) -> Path:
+    """Waves with a trend and some noise, a column each, as a table."""
+    rng = np.random.default_rng(0)
+    t = np.arange(steps)[:, None]
+    values = np.sin(t / np.arange(2, count + 2)) * 3 + 0.05 * t + 10 + rng.normal(0, 0.2, (steps, count))
+    rows = ["date," + ",".join(f"wave {i}" for i in range(count))]
+    rows += [f"2026-01-01T{i:02d}," + ",".join(f"{v:.3f}" for v in row) for i, row in enumerate(values)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(rows) + "\n", "utf-8")
+    return path

@@ -98,7 +98,7 @@ class Encoder:
     def max_length(self) -> int | None:
         """Most tokens that the network takes, special tokens included; None for any number."""
         limits = [self.tokenizer_config.get("model_max_length")]
-        if positions := self.config.get("max_position_embeddings", self.config.get("n_positions")):
+        if positions := self.config.get("max_position_embeddings") or self.config.get("n_positions"):
             padding = self.config.get("pad_token_id")
             kept = 1 + (1 if padding is None else int(padding)) if self.family in AFTER_PADDING else 0
             relative = self.family in ("t5", "mt5", "umt5") or self.config.get("position_embedding_type") == "rotary"

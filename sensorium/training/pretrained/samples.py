@@ -68,7 +68,7 @@ def arguments(model: Any) -> set[str]:
 
 def by_task(task: Any, other: bool) -> dict[str, np.ndarray]:
     prepared = [task.prepare(task.open(source)) for source in sources(task, 3 if other else 2, other)]
-    if len({array.shape for item in prepared for array in item.values()}) > 1 and "input_ids" not in task.padding:
+    if "input_ids" in prepared[0] and "input_ids" not in task.padding:
         prepared = prepared[:1] * len(prepared)  # texts that only share a batch where they are equally long
     return inference.collate(prepared, task.padding)
 
