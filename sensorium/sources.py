@@ -115,6 +115,8 @@ def _named(kind: str, name: str) -> Iterator[tuple[str, Any]]:
         if not Path(name).exists():
             raise InputError(f"{name}: no such video or folder of frames")
         yield name, name
+    elif kind == "series":  # a file of numbers is one source
+        yield name, sys.stdin.read() if name == "-" else Path(name) if _is_file(name) else name
     elif name == "-":
         for number, line in enumerate(sys.stdin, 1):
             yield f"-:{number}", line.rstrip("\n")

@@ -161,7 +161,9 @@ def test_it_answers_without_pytorch(trained: Trained) -> None:
     if len(tasks.parts(tasks.find(trained.name))) > 1:
         source = json.dumps(source)
     elif not isinstance(source, str):
-        source = os.path.dirname(source[0]) if isinstance(source, list) else next(iter(source.values()))
+        frames = tasks.find(trained.name).source == "frames"
+        listed = os.path.dirname(source[0]) if frames else json.dumps(source)
+        source = listed if isinstance(source, list) else next(iter(source.values()))
     code = "import sys; sys.modules['torch'] = None; from sensorium.cli import main; sys.exit(main(sys.argv[1:]))"
     flags = [
         word
