@@ -11,7 +11,16 @@ from typing import Any
 import sensorium
 from sensorium import tasks
 from tests import tiny
-from tests.parity.architectures import audio, forecasts, multimodal, segmentation, text, vision, zero_shot_vision
+from tests.parity.architectures import (
+    audio,
+    forecasts,
+    multimodal,
+    segment_anything,
+    segmentation,
+    text,
+    vision,
+    zero_shot_vision,
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,7 @@ CASES = {
         lambda root: tiny.topics(root / "topics.tsv"), options={"candidate_labels": ["strings", "classes"]},
         checkpoint=text.tiny("ForSequenceClassification"),
     ),
+    "mask-generation": Case(tiny.masks, checkpoint=segment_anything.maker("Sam")),
     "zero-shot-image-classification": Case(
         tiny.image_folder, options={"candidate_labels": ["digit 0", "digit 1", "digit 2"]},
         checkpoint=zero_shot_vision.maker(zero_shot_vision.clip),

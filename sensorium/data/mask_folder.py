@@ -18,7 +18,8 @@ import numpy as np
 from sensorium.data.examples import Dataset, Example
 from sensorium.data.source import IMAGES, Source, extension, split_of_path, words
 from sensorium.errors import InputError, need
-from sensorium.media import image
+from sensorium.media import image, masks
+from sensorium.ops.masks import box
 
 # Words in the names of folders, and at the ends of names of files, that masks lie in; the first is believed before the
 # next where there are several masks of a picture.
@@ -91,9 +92,19 @@ def read(source: Source) -> Dataset:
     for picture, mask in sorted(pairs.items(), key=lambda p: p[0].split("/")):
         file = source.absolute(mask)
         segments = [{"label": name, "mask": {"file": file, "value": value}} for value, name in classes.items()]
-        fields = {"image": source.absolute(picture), "segments": segments}
+        fields: dict[str, Any] = {"image": source.absolute(picture), "segments": segments}
+        if "prompts" in source.wants:
+            fields |= _asked(segments)
         examples.append(Example(picture, fields, picture, split_of_path(picture)))
-    return source.dataset("mask-folder", ("image", "segments"), examples, dict.fromkeys(classes.values()))
+    names_of = ("image", "segments", *(["prompts"] if "prompts" in source.wants else []))
+    return source.dataset("mask-folder", names_of, examples, dict.fromkeys(classes.values()))
+
+
+def _asked(segments: list[dict[str, Any]]) -> dict[str, Any]:
+    """The segments that are there, without the background, and a prompt for each: the box around it."""
+    found = [(s, place) for s, m in zip(segments, masks.load([s["mask"] for s in segments])) if (place := box(m))]
+    found = [(s, place) for s, place in found if s["label"].lower() != "background"]
+    return {"segments": [s for s, _ in found], "prompts": [{"box": [float(v) for v in place]} for _, place in found]}
 
 
 def _values(source: Source, files: list[str]) -> dict[int, str]:
