@@ -43,6 +43,12 @@ def tiny_decoder(folder: Path) -> None:
     maker("gpt2", DECODERS["gpt2"])(folder)
 
 
+def tiny_writer(folder: Path) -> None:
+    from tests.parity.architectures.generation import WRITERS, write_maker
+
+    write_maker("t5", WRITERS["t5"])(folder)
+
+
 CASES = {
     "background-removal": Case(tiny.mattes, checkpoint=vision.make_matte),
     "depth-estimation": Case(tiny.depths, checkpoint=vision.make_depth),
@@ -63,6 +69,10 @@ CASES = {
     "text-generation": Case(
         lambda root: tiny.topics(root / "topics.tsv"), options={"max_new_tokens": 6}, checkpoint=tiny_decoder
     ),
+    "summarization": Case(
+        lambda root: tiny.summaries(root / "help.jsonl"), options={"max_new_tokens": 6}, checkpoint=tiny_writer
+    ),
+    "text2text-generation": Case(tiny.number_words, options={"max_new_tokens": 6}, checkpoint=tiny_writer),
     "text-classification": Case(lambda root: tiny.topics(root / "topics.tsv"), {"epochs": 6}, {"accuracy": 0.8}),
     "translation": Case(
         tiny.number_words, {"epochs": 2, "width": 32, "hidden": 64, "vocabulary": 200, "encoder_layers": 1,

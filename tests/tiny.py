@@ -190,6 +190,18 @@ def topics(path: Path) -> Path:
     return path
 
 
+def summaries(path: Path) -> Path:
+    """What Python's own help says of a topic, and its heading."""
+    from pydoc_data.topics import topics as found
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        for name, text in sorted(found.items())[:40]:
+            words = text.split()
+            file.write(json.dumps({"id": name, "text": " ".join(words[:40]), "summary": " ".join(words[:4])}) + "\n")
+    return path
+
+
 ONES = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 EINER = ("ein", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun")

@@ -18,6 +18,7 @@ LABEL = words(
     """label class category target sentiment intent tag topic genre v1 y annotation label_text class_name
     labels_text emotion spam is_spam species digit"""
 )
+SUMMARY = words("summary highlights headline tldr")
 LABELS = words("labels tags classes categories")
 IMAGE = words("image image_path img img_path picture photo image_file image_name filepath filename file_name path file")
 AUDIO = words(
@@ -48,10 +49,11 @@ class Roles:
     audio: str | None = None
     group: str | None = None
     split: str | None = None
+    summary: str | None = None
     translation: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def fields(self) -> tuple[str, ...]:
-        names = ("image", "audio", "text", "label", "labels", "translation")
+        names = ("image", "audio", "text", "summary", "label", "labels", "translation")
         return tuple(name for name in names if getattr(self, name))
 
     def empty(self) -> bool:
@@ -61,13 +63,15 @@ class Roles:
         """Fields and columns, for messages."""
         plain = [
             (n, str(getattr(self, n)))
-            for n in ("image", "audio", "text", "label", "labels", "group", "split")
+            for n in ("image", "audio", "text", "summary", "label", "labels", "group", "split")
             if getattr(self, n)
         ]
         return plain + [(key, ".".join(column)) for key, column in self.translation]
 
 
-KNOWN = frozenset([*TEXT, *LABEL, *LABELS, *IMAGE, *AUDIO, *GROUP, *SPLIT, "translation", "id", "index", "duration"])
+KNOWN = frozenset(
+    [*TEXT, *SUMMARY, *LABEL, *LABELS, *IMAGE, *AUDIO, *GROUP, *SPLIT, "translation", "id", "index", "duration"]
+)
 
 
 def _plain(name: str) -> str:
@@ -104,7 +108,7 @@ def roles_by_name(header: Sequence[str], rows: Sequence[Mapping[str, Any]], sour
     roles.label = first([n for n in LABEL if plain.get(n) != roles.labels])
     if roles.label is None and roles.labels is None:
         roles.label = first(LABELS)
-    roles.text = first(TEXT)
+    roles.text, roles.summary = first(TEXT), first(SUMMARY)
     if roles.text is not None and roles.text in (roles.label, roles.labels):
         roles.text = None
     if nested := next((r["translation"] for r in rows if isinstance(r.get("translation"), dict)), None):

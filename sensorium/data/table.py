@@ -397,6 +397,8 @@ class _Reader:
             fields[field_name] = self.source.absolute(found)
         if roles.text is not None:
             fields["text"] = _text(cells.get(roles.text)).strip()
+        if roles.summary is not None:
+            fields["summary"] = _text(cells.get(roles.summary)).strip()
         if roles.labels is not None:
             value = cells.get(roles.labels)
             parts = value if isinstance(value, list) else re.split(r"[|;,]", _text(value))

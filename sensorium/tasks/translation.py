@@ -11,18 +11,12 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from sensorium.errors import InputError
-from sensorium.media import drawing, text
+from sensorium.media import drawing, text, text_writer
+from sensorium.media.text_writer import TextWriter
 from sensorium.ops import translation_metrics as metrics
 from sensorium.ops.character_index import CharacterIndex
-from sensorium.ops.generation import Decoder, Settings, generate
+from sensorium.ops.generation import batches
 from sensorium.tasks import Arrays, Nets, Tally
-
-GENERATION = (
-    "pad_token_id", "eos_token_id", "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id",
-    "bad_words_ids", "num_beams", "length_penalty", "early_stopping", "no_repeat_ngram_size", "max_length",
-    "min_length", "repetition_penalty",
-)  # fmt: skip
-"""What folders without a generation_config.json say about generation in their config.json."""
 
 PUNCTUATION = set(".,!?;:。、！？；：।؟")
 
@@ -53,35 +47,29 @@ class Task:
     lower_is_better: ClassVar[bool] = False
     padding: ClassVar[dict[str, float]] = {"input_ids": 0, "attention_mask": 0}
     evaluation: ClassVar[dict[str, Any]] = {}
-    architectures: ClassVar[tuple[str, ...]] = ("MarianMTModel",)
+    architectures: ClassVar[tuple[str, ...]] = (
+        "MarianMTModel",
+        "M2M100ForConditionalGeneration",
+        "NllbMoeForConditionalGeneration",
+        "MBartForConditionalGeneration",
+        "FSMTForConditionalGeneration",
+    )
 
     config: dict[str, Any]
     tokenizer_json: str = field(repr=False)
     tokenizer_config: dict[str, Any]
     generation: dict[str, Any]
-    tokenizer: Tokenizer = field(init=False, compare=False, repr=False)
+    writer: TextWriter = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        # Without a limit of its own, a tokenizer says 1e30.
-        limit = min(self.tokenizer_config.get("model_max_length") or 512, 4096)
-        self.tokenizer = text.tokenizer(self.tokenizer_json, max_length=int(limit))
+        self.writer = TextWriter(self.config, self.tokenizer_json, self.tokenizer_config, self.generation)
         if self.scoring not in metrics.TOKENIZERS:
             known = ", ".join(metrics.TOKENIZERS)
             raise InputError(f"config.json: bleu_tokenizer '{self.scoring}' is not one of {known}")
-        for name in ("pad_token_id", "decoder_start_token_id"):
-            if not isinstance(self.setting(name), int):
-                raise InputError(f"neither generation_config.json nor config.json says '{name}'")
 
     @classmethod
     def load(cls, files: Mapping[str, Any]) -> Task:
-        config = files.get("config.json") or {}
-        generation = files.get("generation_config.json")
-        if generation is None:
-            generation = {name: config[name] for name in GENERATION if config.get(name) is not None}
-        tokenizer = files.get("tokenizer.json")
-        if tokenizer is None:
-            raise InputError("this translation model has no tokenizer.json")
-        return cls(dict(config), tokenizer, dict(files.get("tokenizer_config.json") or {}), dict(generation))
+        return cls(*text_writer.files_of(files, cls.name))
 
     def files(self) -> dict[str, Any]:
         return {
@@ -98,8 +86,12 @@ class Task:
 
     def setting(self, name: str) -> Any:
         """A value of `generation_config.json`, or else of `config.json`."""
-        value = self.generation.get(name)
-        return self.config.get(name) if value is None else value
+        return self.writer.setting(name)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Of both languages."""
+        return self.writer.tokens.tokenizer
 
     def pair(self, translation: Mapping[str, Any]) -> tuple[str, str]:
         """Source and target text of a field `translation`.
@@ -123,12 +115,25 @@ class Task:
         """
         return text.load(self.pair(source)[0] if isinstance(source, Mapping) else source)
 
-    def prepare(self, source: str) -> Arrays:
-        """Tokens: `input_ids` and `attention_mask`, (time,) int64."""
-        prefix = self.config.get("prefix") or ""
-        own = (self.config.get("task_specific_params") or {}).get(self.name) or {}
-        ids = text.encode(self.tokenizer, (own.get("prefix") or "") + prefix + self.open(source)).ids
+    def prepare(self, source: str, src_lang: str | None = None, tgt_lang: str | None = None) -> Arrays:
+        """Tokens: `input_ids` and `attention_mask`, (time,) int64.
+
+        Args:
+            src_lang, tgt_lang: the languages, for a model that knows several.
+        """
+        own = self._own(src_lang, tgt_lang)
+        prefix = str(own.get("prefix") or "") + str(self.config.get("prefix") or "")
+        if tgt_lang is not None and self.writer.tokens.id_of(f">>{tgt_lang}<<") is not None:  # Marian
+            prefix = f">>{tgt_lang}<< {prefix}"
+        # The languages of T5 stand in what comes before the text.
+        language = None if own.get("prefix") or prefix.startswith(">>") else src_lang
+        ids = self.writer.read(prefix + self.open(source), language)
         return {"input_ids": np.array(ids, np.int64), "attention_mask": np.ones(len(ids), np.int64)}
+
+    def _own(self, src_lang: str | None, tgt_lang: str | None) -> dict[str, Any]:
+        """What config.json says of translating between these languages."""
+        names = (f"translation_{src_lang}_to_{tgt_lang}",) if src_lang and tgt_lang else ()
+        return self.writer.own(*names, self.name)
 
     def target_tokens(self, target: str) -> list[int]:
         """Tokens of a text in the other language, as the network learns to write it, with the one that ends it."""
@@ -139,44 +144,37 @@ class Task:
         nets: Nets,
         sources: Sequence[Any],
         *,
+        src_lang: str | None = None,
+        tgt_lang: str | None = None,
         num_beams: int | None = None,
         max_new_tokens: int | None = None,
+        min_new_tokens: int | None = None,
         length_penalty: float | None = None,
+        early_stopping: bool | None = None,
         no_repeat_ngram_size: int | None = None,
+        repetition_penalty: float | None = None,
     ) -> list[Translation]:
         """Translate; what is not given is as the model's generation_config.json says.
 
         Options:
+            src_lang: language of the text, for a model that knows several, as it spells it (fra_Latn, fr_XX, fr)
+            tgt_lang: language to translate to, likewise
             num_beams: translations that are followed side by side; 1 is quickest
             max_new_tokens: longest translation, in tokens
+            min_new_tokens: shortest translation, in tokens
             length_penalty: above 1 prefers longer translations, below 1 shorter ones
+            early_stopping: of beams: end with as many translations as there are beams
             no_repeat_ngram_size: no sequence of this many tokens twice, 0 for no such rule
+            repetition_penalty: above 1 makes tokens that occurred less likely
         """
-        given = {
-            "num_beams": num_beams,
-            "max_new_tokens": max_new_tokens,
-            "length_penalty": length_penalty,
-            "no_repeat_ngram_size": no_repeat_ngram_size,
-        }
-        config = {**self.generation, **{name: value for name, value in given.items() if value is not None}}
-        settings = Settings.of(config, prompt=1)
-        answers = [Translation("") for _ in sources]
-        prepared = {i: self.prepare(source) for i, source in enumerate(sources)}
-        rows = [i for i, arrays in prepared.items() if len(arrays["input_ids"])]
-        if not rows:
-            return answers
-        feeds = pad([prepared[i]["input_ids"].tolist() for i in rows], self.setting("pad_token_id"))
-        states = nets["encoder_model"](feeds)["last_hidden_state"]
-        beams = settings.num_beams
-        fixed = {
-            "encoder_hidden_states": states.repeat(beams, axis=0),
-            "encoder_attention_mask": feeds["attention_mask"].repeat(beams, axis=0),
-        }
-        decoder = Decoder(nets["decoder_model_merged"], fixed, len(rows) * beams)
-        start = np.full((len(rows), 1), self.setting("decoder_start_token_id"), np.int64)
-        for i, tokens in zip(rows, generate(decoder, start, settings)):
-            answers[i] = Translation(text.decode(self.tokenizer, tokens))
-        return answers
+        names = ("self", "nets", "sources", "src_lang", "tgt_lang")
+        given = {name: value for name, value in locals().items() if name not in names}
+        own = self._own(src_lang, tgt_lang)
+        in_text = own.pop("prefix", None) or self.writer.tokens.id_of(f">>{tgt_lang}<<") is not None
+        prepared = [self.prepare(source, src_lang, tgt_lang)["input_ids"].tolist() for source in sources]
+        if tgt_lang is not None and not in_text:
+            own["forced_bos_token_id"] = self.writer.language(tgt_lang)
+        return [Translation(several[0]) for several in self.writer.write(nets, prepared, given, **own)]
 
     def tally(self, prediction: Translation, truth: Any, nets: Nets) -> Tally:
         """Statistics of BLEU and chrF; the quality is this text's own chrF, 0..1."""
@@ -207,10 +205,8 @@ class Task:
 
 def pad(rows: Sequence[Sequence[int]], value: int) -> Arrays:
     """Tokens to `input_ids` and `attention_mask`, (rows, longest) int64, filled up at their ends."""
-    mask = np.arange(max(map(len, rows)))[None, :] < np.array([len(row) for row in rows])[:, None]
-    ids = np.full(mask.shape, value, np.int64)
-    ids[mask] = np.concatenate([np.asarray(row, np.int64) for row in rows])
-    return {"input_ids": ids, "attention_mask": mask.astype(np.int64)}
+    ids, mask = batches.pad_right(rows, value)
+    return {"input_ids": ids, "attention_mask": mask}
 
 
 def scoring_tokenizer(texts: Sequence[str]) -> str:

@@ -76,7 +76,7 @@ def test_predict(task: Task) -> None:
 
 def test_options_are_flags(task: Task) -> None:
     found = {o.name: o for o in tasks.options(Task)}
-    assert set(found) == {"num_beams", "max_new_tokens", "length_penalty", "no_repeat_ngram_size"}
+    assert {"num_beams", "max_new_tokens", "length_penalty", "no_repeat_ngram_size", "tgt_lang"} <= set(found)
     assert all(o.help for o in found.values())
     with pytest.raises(InputError):
         task.predict(NETS, ["a"], num_beams=0)

@@ -213,52 +213,15 @@ def first_or_past(
 
 
 class Borrowed(nn.Module):
-    """An encoder-decoder of Hugging Face (Marian, BART, T5) with the methods of `EncoderDecoder`."""
+    """An encoder-decoder of Hugging Face (Marian, BART, T5) that learns as an `EncoderDecoder` does."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
         self.vocabulary = self.generated = model.get_output_embeddings().weight.shape[0]
 
-    @property
-    def cross_attentions(self) -> list[Any]:
-        """The attention to the source in each layer of the decoder."""
-        names = (".encoder_attn", ".EncDecAttention")
-        return [module for name, module in self.model.get_decoder().named_modules() if name.endswith(names)]
-
     def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         return self.model.get_encoder()(input_ids=input_ids, attention_mask=attention_mask)[0]
-
-    def cross_keys_values(self, encoded: Tensor) -> list[tuple[Tensor, Tensor]]:
-        found = []
-        for attention in self.cross_attentions:
-            heads = attention.n_heads if hasattr(attention, "n_heads") else attention.num_heads
-            linears = (attention.k, attention.v) if hasattr(attention, "k") else (attention.k_proj, attention.v_proj)
-            key, value = (linear(encoded).unflatten(-1, (heads, -1)).transpose(1, 2) for linear in linears)
-            found.append((key, value))
-        return found
-
-    def decode(
-        self,
-        ids: Tensor,
-        encoder_mask: Tensor,
-        cross: list[tuple[Tensor, Tensor]],
-        past: list[tuple[Tensor, Tensor]] | None = None,
-    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        from transformers import DynamicCache, EncoderDecoderCache
-
-        cache = EncoderDecoderCache(DynamicCache(past) if past else DynamicCache(), DynamicCache())
-        cache.cross_attention_cache = DynamicCache(cross)
-        cache.is_updated = dict.fromkeys(range(len(cross)), True)
-        out = self.model.get_decoder()(
-            input_ids=ids,
-            # The keys and values are there: of the states only the shape is looked at.
-            encoder_hidden_states=encoder_mask[..., None].to(cross[0][0].dtype),
-            encoder_attention_mask=encoder_mask,
-            past_key_values=cache,
-            use_cache=True,
-        )
-        return out[0], [(layer.keys, layer.values) for layer in cache.self_attention_cache.layers]
 
     def logits(self, x: Tensor) -> Tensor:
         if getattr(self.model.config, "scale_decoder_outputs", False):  # T5

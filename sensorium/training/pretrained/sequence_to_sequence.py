@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from sensorium.errors import Refused
 from sensorium.training.networks.encoder_decoder import first_or_past
 from sensorium.training.plan import Part
 from sensorium.training.pretrained.checkpoint import Checkpoint
 
+PLACES = ("decoder", "encoder")
 TASKS = ("translation", "summarization", "text2text-generation")
 
 
@@ -35,25 +37,57 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """What becomes `decoder_model_merged.onnx`."""
+    """What becomes `decoder_model_merged.onnx`, once `projections` are found."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
         self.decoder = model.get_decoder()
+        self.projections: list[tuple[nn.Module, int]] = []
 
-    def cross(self, states: torch.Tensor) -> list[torch.Tensor]:
-        """Keys and values of the source in each layer: what a step leaves in the cache of it.
-
-        All else that the step computes is not asked for, and so not written to the file.
-        """
+    def run(self, states: torch.Tensor) -> Any:
+        """The cache after one token, over an encoder's states."""
         from transformers import DynamicCache, EncoderDecoderCache
 
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         ids = torch.zeros_like(states[:, :1, 0], dtype=torch.int64)
-        self.decoder(input_ids=ids, encoder_hidden_states=states, past_key_values=cache, use_cache=True)
-        layers = cache.cross_attention_cache.layers
-        return [tensor for layer in layers for tensor in (layer.keys, layer.values)]
+        with torch.no_grad():
+            self.decoder(input_ids=ids, encoder_hidden_states=states, past_key_values=cache, use_cache=True)
+        return cache
+
+    def find_projections(self, states: torch.Tensor) -> list[tuple[nn.Module, int]]:
+        """What makes keys and values of the source, layer by layer, with the number of heads.
+
+        They are the modules that are called with the very states of the encoder, and whose output the cache then holds.
+
+        Raises:
+            Refused: the cache holds something else.
+        """
+        called: dict[nn.Module, torch.Tensor] = {}
+
+        def note(module: nn.Module, given: tuple[Any, ...], found: Any) -> None:
+            if given and given[0] is states and isinstance(found, torch.Tensor):
+                called[module] = found
+
+        hooks = [module.register_forward_hook(note) for module in self.decoder.modules()]
+        try:
+            cache = self.run(states)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        found = []
+        for layer in cache.cross_attention_cache.layers:
+            for tensor in (layer.keys, layer.values):
+                heads = tensor.shape[1]
+                made = [module for module, out in called.items() if torch.equal(split(out, heads), tensor)]
+                if not made:
+                    raise Refused("the keys and values of the source are not plain projections of it")
+                found.append((made[0], heads))
+        return found
+
+    def cross(self, states: torch.Tensor) -> list[torch.Tensor]:
+        """Keys and values of the source in each layer."""
+        return [split(module(states), heads) for module, heads in self.projections]
 
     def forward(
         self, input_ids: torch.Tensor, encoder_hidden_states: torch.Tensor, use_cache_branch: torch.Tensor,
@@ -83,6 +117,13 @@ class Decoder(nn.Module):
         )
         layers = zip(cache.self_attention_cache.layers, zip(cross[::2], cross[1::2]))
         return found.logits, *(tensor for layer, pair in layers for tensor in (layer.keys, layer.values, *pair))
+
+
+def split(x: torch.Tensor, heads: int) -> torch.Tensor:
+    """(rows, time, width) to (rows, heads, time, width / heads); nothing for what is no such tensor."""
+    if x.ndim != 3 or x.shape[-1] % heads:
+        return x
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
 def parts(checkpoint: Checkpoint) -> dict[str, Part]:
@@ -129,7 +170,6 @@ def decoder_part(model: Any, states: list[Any], masks: list[Any] | None, sizes: 
         "encoder_attention_mask": {0: "batch_size", 1: "encoder_sequence_length"},
         "encoder_hidden_states": {0: "batch_size", 1: "encoder_sequence_length"},
     }
-    outputs = ["logits"]
     batches = []
     for number, (encoded, (time, past, random)) in enumerate(zip(states, sizes)):
         rows = encoded.shape[0]
@@ -137,30 +177,22 @@ def decoder_part(model: Any, states: list[Any], masks: list[Any] | None, sizes: 
         if masks is not None:
             batch["encoder_attention_mask"] = masks[number]
         batch |= {"encoder_hidden_states": encoded, "use_cache_branch": torch.tensor([past > 0])}
+        if not number:
+            decoder.projections = decoder.find_projections(encoded)
+            layers = decoder.run(encoded).self_attention_cache.layers
         with torch.no_grad():
-            cross, heads = decoder.cross(encoded), own_sizes(decoder, encoded)
-        for i, ((keys, values), pair) in enumerate(zip(heads, zip(cross[::2], cross[1::2]))):
-            for place in ("decoder", "encoder"):
-                for kind, tensor, (count, width) in zip(("key", "value"), pair, (keys, values)):
-                    name = f"past_key_values.{i}.{place}.{kind}"
-                    if place == "encoder":
-                        batch[name] = tensor.clone()
-                    else:
-                        batch[name] = torch.randn(rows, count, past, width, generator=random)
-                    if number == 0:
-                        outputs.append(f"present.{i}.{place}.{kind}")
-                        dynamic[name] = {0: "batch_size", 2: f"past_{place}_sequence_length"}
+            cross = decoder.cross(encoded)
+        for i, layer in enumerate(layers):
+            for kind, own, source in zip(("key", "value"), (layer.keys, layer.values), cross[2 * i : 2 * i + 2]):
+                shape = (rows, own.shape[1], past, own.shape[3])
+                batch[f"past_key_values.{i}.decoder.{kind}"] = torch.randn(shape, generator=random)
+                # In the first step there is none yet.
+                batch[f"past_key_values.{i}.encoder.{kind}"] = source.clone() if past else source[:, :, :0].clone()
         batches.append(batch)
+    names = [f"{i}.{place}.{kind}" for i in range(len(layers)) for place in PLACES for kind in ("key", "value")]
+    for name in names:
+        dynamic[f"past_key_values.{name}"] = {0: "batch_size", 2: f"past_{name.split('.')[1]}_sequence_length"}
+    outputs = ["logits", *(f"present.{name}" for name in names)]
+    batches = [{name: batch[name] for name in dynamic | {"use_cache_branch": {}} if name in batch} for batch in batches]
     dynamic = {name: axes for name, axes in dynamic.items() if name in batches[0]}
     return Part(decoder, batches[0], outputs, dynamic, other=batches[1])
-
-
-def own_sizes(decoder: Decoder, states: torch.Tensor) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Heads and width of the keys and of the values that a decoder keeps of its own tokens, in each layer."""
-    from transformers import DynamicCache, EncoderDecoderCache
-
-    cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-    ids = torch.zeros_like(states[:, :1, 0], dtype=torch.int64)
-    decoder.decoder(input_ids=ids, encoder_hidden_states=states, past_key_values=cache, use_cache=True)
-    layers = cache.self_attention_cache.layers
-    return [((k.shape[1], k.shape[3]), (v.shape[1], v.shape[3])) for k, v in ((x.keys, x.values) for x in layers)]

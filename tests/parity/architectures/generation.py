@@ -1,4 +1,4 @@
-"""Models that write: decoders alone."""
+"""Models that write: decoders alone, and encoders with decoders."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.parity.architectures import Architecture
-from tests.parity.architectures.makers import SENTENCES, byte_pairs, fallback_pairs
+from tests.parity.architectures.makers import SENTENCES, byte_pairs, fallback_pairs, pieces
 
 # Weights of this size decide between the tokens of a random model.
 LARGE = 0.5
@@ -74,6 +74,43 @@ DECODERS: dict[str, dict[str, Any]] = {
     "apertus": GROUPED,
     "openai-gpt": OLD,
 }  # fmt: skip
+PLAIN = {"num_layers": 2, "num_heads": 4, "d_model": 32, "d_kv": 8, "d_ff": 37, "initializer_factor": 5.0}
+PAIRED = {
+    "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 37, "decoder_ffn_dim": 37, "max_position_embeddings": POSITIONS, "init_std": LARGE,
+    "forced_eos_token_id": None,
+}  # fmt: skip
+WRITERS: dict[str, dict[str, Any]] = {
+    "t5": PLAIN,
+    "mt5": PLAIN,
+    "umt5": PLAIN,
+    "switch_transformers": {**PLAIN, "num_experts": 3},
+    "longt5": {**PLAIN, "local_radius": 3},
+    "bart": PAIRED,
+    "mvp": PAIRED,
+    "blenderbot": PAIRED,
+    "blenderbot-small": PAIRED,
+    "plbart": PAIRED,
+    "prophetnet": {
+        "hidden_size": 32, "num_encoder_layers": 2, "num_decoder_layers": 2, "num_encoder_attention_heads": 4,
+        "num_decoder_attention_heads": 4, "encoder_ffn_dim": 37, "decoder_ffn_dim": 37,
+        "max_position_embeddings": POSITIONS, "init_std": LARGE,
+    },
+}  # fmt: skip
+SUMMARIZERS: dict[str, dict[str, Any]] = {
+    "pegasus": PAIRED,
+    "bigbird_pegasus": {**PAIRED, "block_size": 4},
+    "led": {
+        **PAIRED, "attention_window": 4, "max_encoder_position_embeddings": POSITIONS,
+        "max_decoder_position_embeddings": POSITIONS,
+    },
+}  # fmt: skip
+TRANSLATORS: dict[str, dict[str, Any]] = {
+    "marian": PAIRED,
+    "mbart": PAIRED,
+    "m2m_100": PAIRED,
+    "nllb-moe": {**PAIRED, "num_experts": 4, "encoder_sparse_step": 2, "decoder_sparse_step": 2},
+}
 # Settings go round, so that each is tried on several architectures.
 SETTINGS: list[dict[str, Any]] = [
     {},
@@ -82,7 +119,8 @@ SETTINGS: list[dict[str, Any]] = [
     {"no_repeat_ngram_size": 2, "min_new_tokens": 4},
     {"num_beams": 4, "no_repeat_ngram_size": 3, "early_stopping": True},
 ]
-QUICK = ("gpt2",)
+QUICK = ("gpt2", "t5")
+LANGUAGES = ("eng_Latn", "fra_Latn", "deu_Latn")
 FALLBACK = ("llama", "mistral", "mixtral", "gemma", "gemma2", "gemma3_text")
 
 
@@ -132,10 +170,75 @@ def expect(settings: dict[str, Any]) -> Callable[[Path, list[Any]], list[Any]]:
     return expected
 
 
+def write_maker(model_type: str, sizes: dict[str, Any], languages: bool = False) -> Callable[[Path], None]:
+    """Writes a checkpoint of an encoder with a decoder; with `languages`, its tokenizer puts one before each text."""
+
+    def make(folder: Path) -> None:
+        import torch
+        import transformers as t
+
+        torch.manual_seed(0)
+        tokenizer = pieces(folder, languages=LANGUAGES if languages else ())
+        names = {f"{role}_token_id": getattr(tokenizer, f"{role}_token_id") for role in ("bos", "eos", "pad")}
+        names["decoder_start_token_id"] = names["eos_token_id"] if "init_std" in sizes else names["pad_token_id"]
+        config = t.AutoConfig.for_model(model_type, vocab_size=len(tokenizer), **{**sizes, **names})
+        model = t.AutoModelForSeq2SeqLM.from_config(config)
+        model.generation_config = t.GenerationConfig(**names)
+        model.eval().save_pretrained(folder)
+
+    return make
+
+
+def expect_written(settings: dict[str, Any], field: str) -> Callable[[Path, list[Any]], list[Any]]:
+    """What `generate` writes; `tgt_lang` is the language of it."""
+
+    def expected(folder: Path, sources: list[Any]) -> list[Any]:
+        import torch
+        import transformers as t
+
+        model = t.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+        tokenizer = t.AutoTokenizer.from_pretrained(folder)
+        given = {name: value for name, value in settings.items() if not name.endswith("_lang")}
+        if "tgt_lang" in settings:
+            given["forced_bos_token_id"] = tokenizer.convert_tokens_to_ids(settings["tgt_lang"])
+        answers = []
+        for source in sources:
+            batch = tokenizer(source, return_tensors="pt", truncation=True, return_token_type_ids=False)
+            if "src_lang" in settings:
+                default = tokenizer.convert_tokens_to_ids(LANGUAGES[0])
+                other = tokenizer.convert_tokens_to_ids(settings["src_lang"])
+                batch["input_ids"] = torch.where(batch["input_ids"] == default, other, batch["input_ids"])
+            with torch.no_grad():
+                found = model.generate(**batch, do_sample=False, **given)
+            answers.append({field: tokenizer.decode(found[0], skip_special_tokens=True)})
+        return answers
+
+    return expected
+
+
+def documents(folder: Path) -> list[Any]:
+    """Texts in several scripts, short and long."""
+    return [one for one in SENTENCES if one]
+
+
+ANSWERS = {
+    "text2text-generation": "generated_text", "summarization": "summary_text", "translation": "translation_text",
+}  # fmt: skip
+SEVERAL = {"mbart", "m2m_100", "nllb-moe"}
+
 ARCHITECTURES = [
     Architecture(
         name, "text-generation", maker(name, sizes), expect({"max_new_tokens": 12, **settings}), prompts,
         {"max_new_tokens": 12, **settings}, quick=name in QUICK,
     )
     for (name, sizes), settings in zip(DECODERS.items(), cycle(SETTINGS))
+] + [
+    Architecture(
+        name, task, write_maker(name, sizes, name in SEVERAL),
+        expect_written({"max_new_tokens": 12, **settings, **languages}, ANSWERS[task]), documents,
+        {"max_new_tokens": 12, **settings, **languages}, quick=name in QUICK,
+    )
+    for task, family in zip(ANSWERS, (WRITERS, SUMMARIZERS, TRANSLATORS))
+    for (name, sizes), settings in zip(family.items(), cycle(SETTINGS))
+    for languages in [{"src_lang": "fra_Latn", "tgt_lang": "deu_Latn"} if name in SEVERAL else {}]
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,5 +134,32 @@ def fallback_pairs(folder: Path, **given: Any) -> Any:
         single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", vocabulary["<s>"])]
     )
     tokenizer = t.PreTrainedTokenizerFast(tokenizer_object=own, model_max_length=512, **{**names, **given})
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def pieces(folder: Path, languages: Sequence[str] = (), **given: Any) -> Any:
+    """A Unigram tokenizer in the manner of T5, learned from the sentences; saved in the folder.
+
+    Args:
+        languages: tokens of languages, the first of which stands before each text, as for NLLB.
+    """
+    import transformers as t
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+    own = Tokenizer(models.Unigram())
+    own.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
+    own.pre_tokenizer = pre_tokenizers.Metaspace()
+    own.decoder = decoders.Metaspace()
+    special = ["<pad>", "</s>", "<unk>", "<s>", *languages]
+    trainer = trainers.UnigramTrainer(vocab_size=200, special_tokens=special, unk_token="<unk>", show_progress=False)
+    own.train_from_iterator(SENTENCES, trainer)
+    around = [(token, own.token_to_id(token)) for token in ("</s>", *languages[:1])]
+    begin = f"{languages[0]} " if languages else ""
+    own.post_processor = processors.TemplateProcessing(single=f"{begin}$A </s>", special_tokens=around)
+    names = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "bos_token": "<s>"}
+    tokenizer = t.PreTrainedTokenizerFast(
+        tokenizer_object=own, model_max_length=256, additional_special_tokens=list(languages), **{**names, **given}
+    )
     tokenizer.save_pretrained(folder)
     return tokenizer
