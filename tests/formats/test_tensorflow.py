@@ -226,6 +226,68 @@ def test_old_branches(tmp_path: Path) -> None:
     np.testing.assert_array_equal(run(network, X, np.array(True))[0], np.abs(X))
 
 
+def test_old_loops(tmp_path: Path) -> None:
+    """As `tf.while_loop` of TensorFlow 1 writes them: h = tanh(h) for each of the rows, which are kept in a list."""
+    data = graph(
+        x(-1, 3),
+        const("zero", 0),
+        const("one", 1),
+        node("s", "Shape", "x"),
+        const("first", [0]),
+        const("second", [1]),
+        node("rows", "StridedSlice", "s", "first", "second", "second", shrink_axis_mask=1),
+        const("from", 0),
+        node("places", "Range", "from", "rows", "one"),
+        node("given", "TensorArrayV3", "rows"),
+        node("filled", "TensorArrayScatterV3", "given", "places", "x", "given:1"),
+        node("made", "TensorArrayV3", "rows"),
+        node("e0", "Enter", "zero", frame_name="loop"),
+        node("e1", "Enter", "made:1", frame_name="loop"),
+        node("limit", "Enter", "rows", frame_name="loop", is_constant=True),
+        node("list", "Enter", "filled", frame_name="loop", is_constant=True),
+        node("m0", "Merge", "e0", "n0"),
+        node("m1", "Merge", "e1", "n1"),
+        node("less", "Less", "m0", "limit"),
+        node("going", "LoopCond", "less"),
+        node("s0", "Switch", "m0", "going"),
+        node("s1", "Switch", "m1", "going"),
+        node("i", "Identity", "s0:1"),
+        node("next", "Add", "i", "one"),
+        node("row", "TensorArrayReadV3", "given", "i", "list"),
+        node("tanh", "Tanh", "row"),
+        node("put", "TensorArrayWriteV3", "made", "i", "tanh", "s1:1"),
+        node("n0", "NextIteration", "next"),
+        node("n1", "NextIteration", "put"),
+        node("exit", "Exit", "s1"),
+        node("out", "TensorArrayGatherV3", "made", "places", "exit"),
+    )
+    network = read(tmp_path, data, outputs=["out:0"])
+    for count in (1, 2, 5):
+        rows = RANDOM.normal(size=(count, 3)).astype(np.float32)
+        np.testing.assert_allclose(run(network, rows)[0], np.tanh(rows), rtol=1e-5)
+
+
+def test_what_grows_in_a_loop(tmp_path: Path) -> None:
+    body = function(
+        "body",
+        ["i", "h"],
+        {"a": "next:z:0", "b": "more:output:0"},
+        const("one", 1),
+        const("axis", 1),
+        node("next", "AddV2", "i", "one:output:0"),
+        node("more", "ConcatV2", "h", "h", "axis:output:0"),
+    )
+    condition = function("cond", ["i", "h"], {"r": "l:z:0"}, const("n", 2), node("l", "Less", "i", "n:output:0"))
+    data = graph(
+        x(-1, 3),
+        const("zero", 0),
+        node("y", "While", "zero", "x", cond=Fn("cond"), body=Fn("body")),
+        functions=[body, condition],
+    )
+    network = read(tmp_path, data, outputs=["y:1"])
+    np.testing.assert_array_equal(run(network, X)[0], np.tile(X, (1, 4)))
+
+
 @pytest.mark.parametrize(
     ("nodes", "words"),
     [

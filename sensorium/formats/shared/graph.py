@@ -209,6 +209,13 @@ class Graph:
         dims = kind.tensor_type.shape.dim
         return tuple(d.dim_value for d in dims) if all(d.HasField("dim_value") for d in dims) else None
 
+    def sizes(self, value: str) -> tuple[int | None, ...] | None:
+        """The shape of a value for the example input with None for what is not known; None without even the rank."""
+        kind = self._type(value)
+        if kind is None or not kind.tensor_type.HasField("shape"):
+            return None
+        return tuple(d.dim_value if d.HasField("dim_value") else None for d in kind.tensor_type.shape.dim)
+
     def rank(self, value: str) -> int:
         """The number of axes of a value.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from sensorium.errors import InputError
 from sensorium.formats.shared.graph import Graph
 from sensorium.formats.shared.tensorflow_graph import (
     Call,
@@ -15,13 +16,17 @@ from sensorium.formats.shared.tensorflow_graph import (
     Function,
     Net,
     Node,
+    Scope,
     Value,
     Variable,
+    at_once,
     operator,
 )
 
+Sizes = tuple[int | None, ...]
 SAME = ("Identity", "StopGradient", "Snapshot", "PreventGradient", "CheckNumerics", "PlaceholderWithDefault",
         "EnsureShape", "DisableCopyOnRead", "IdentityN", "Enter", "RefEnter", "LoopCond")  # fmt: skip
+ENTERS = ("Enter", "RefEnter")
 
 
 @operator(*SAME, loose=True)
@@ -259,14 +264,15 @@ def _if(net: Net, node: Node, inputs: list[Value]) -> list[Value]:
     if arrays:
         names = outer.add("If", condition, outputs=len(arrays), then_branch=built[0], else_branch=built[1])
         for i, name in zip(arrays, [names] if len(arrays) == 1 else names):
-            _tell_either(outer, name, [g.find_shape(r[i]) for g, r in zip(built, results)], built[0], results[0][i])
+            _tell_either(outer, name, [g.sizes(r[i]) for g, r in zip(built, results)], built[0], results[0][i])
             found[i] = name
     return found
 
 
-def _tell_either(graph: Graph, value: str, shapes: list[tuple[int, ...] | None], source: Graph, like: str) -> None:
-    if shapes[0] is not None and shapes[1] is not None and len(shapes[0]) == len(shapes[1]):
-        graph.tell(value, [a if a == b else None for a, b in zip(*shapes)], source.dtype(like))
+def _tell_either(graph: Graph, value: str, shapes: list[Sizes | None], source: Graph, like: str) -> None:
+    first, second = shapes
+    if first is not None and second is not None and len(first) == len(second):
+        graph.tell(value, [a if a == b else None for a, b in zip(first, second)], source.dtype(like))
 
 
 @operator("Case", "StatelessCase", loose=True)
@@ -281,7 +287,7 @@ def _emit(graph: Graph, value: str) -> None:
     """Make a value an output of a subgraph; one that it does not make, or that is one already, is copied."""
     made = {name for node in graph.nodes for name in node.outputs}
     if value not in made or any(value == name for name in graph.outputs.values()):
-        shape, dtype = graph.find_shape(value), graph.dtype(value)
+        shape, dtype = graph.sizes(value), graph.dtype(value)
         value = graph.add("Identity", value)
         if shape is not None:
             graph.tell(value, shape, dtype)
@@ -293,14 +299,43 @@ def _emit(graph: Graph, value: str) -> None:
 
 @operator("While", "StatelessWhile", loose=True)
 def _while(net: Net, node: Node, inputs: list[Value]) -> list[Value]:
-    """A Loop: what a turn does not change is used from outside; lists that are filled in order are collected."""
     condition, body = _function(net, node, "cond"), _function(net, node, "body")
+    return _repeat(
+        net,
+        node,
+        inputs,
+        body,
+        lambda values: net.call(node, condition.name, values)[0],
+        lambda values: net.call(node, body.name, values),
+    )
+
+
+Work = Callable[[list[Value]], Any]
+
+
+def _repeat(
+    net: Net,
+    node: Node,
+    inputs: list[Value],
+    body: Function,
+    goes_on: Work,
+    turn: Work,
+    grows: Mapping[int, Sizes] | None = None,
+) -> list[Value]:
+    """A Loop: what a turn does not change is used from outside; lists that are filled in order are collected.
+
+    Args:
+        inputs: what the first turn is given.
+        body: to see what a turn does to what it is given.
+        goes_on: works out whether there is another turn; `turn` what it gives.
+        grows: sizes of what does not keep its size.
+    """
     if not len(inputs) == len(body.arguments) == len(body.results):
         raise node.fault("its body does not give what it takes")
     kept = [_origin(body, r) == body.arguments[i] for i, r in enumerate(body.results)]
     counters = {i: _counts(net, body, inputs, i) for i in range(len(inputs)) if not kept[i]}
     outer = net.graph
-    first = net.call(node, condition.name, inputs)[0]
+    first = goes_on(inputs)
     inner = outer.subgraph()
     inner.input(inner.fresh("turn"), (), np.int64)
     inner.input(inner.fresh("going"), (), np.bool_)
@@ -311,18 +346,23 @@ def _while(net: Net, node: Node, inputs: list[Value]) -> list[Value]:
         elif isinstance(value, Arrays):
             given.append(Slot(value) if value.stacked is None else value)
         elif isinstance(value, str):
-            given.append(_carried(inner, outer, value))
+            given.append(_carried(inner, outer, value, (grows or {}).get(i)))
         else:
             raise node.fault("changes what is no array; this is not converted")
     carried = {i: v for i, v in enumerate(given) if not kept[i] and isinstance(v, str)}
     net.graph = inner
-    results = net.call(node, body.name, given)
-    after = net.call(node, condition.name, results)[0]
+    results = turn(given)
+    after = goes_on(results)
     net.graph = outer
+    if any(not isinstance(results[i], str) for i in carried):
+        raise node.fault("makes something else of an array; this is not converted")
+    sizes = {i: (inner.sizes(given[i]), inner.sizes(results[i])) for i in carried}
+    moved = {i: tuple(x if x == y else None for x, y in zip(a, b)) for i, (a, b) in sizes.items()
+             if a is not None and b is not None and a != b and len(a) == len(b)}  # fmt: skip
+    if moved and grows is None:  # once more, and nothing may follow from the size that it begins with
+        return _repeat(net, node, inputs, body, goes_on, turn, moved)
     _emit(inner, after)
     for i in carried:
-        if not isinstance(results[i], str):
-            raise node.fault("makes something else of an array; this is not converted")
         _emit(inner, results[i])
     lists = [i for i in range(len(inputs)) if not kept[i] and i not in carried]
     for i in lists:
@@ -340,10 +380,7 @@ def _while(net: Net, node: Node, inputs: list[Value]) -> list[Value]:
     names = [made] if isinstance(made, str) else list(made)
     found = list(inputs)
     for i, name in zip(carried, names):
-        a, b = outer.find_shape(inputs[i]), inner.find_shape(results[i])
-        if b is not None:
-            same = a if a is not None and len(a) == len(b) else (None,) * len(b)
-            outer.tell(name, [x if x == y else None for x, y in zip(same, b)], inner.dtype(results[i]))
+        _tell_either(outer, name, [outer.sizes(inputs[i]), inner.sizes(results[i])], inner, results[i])
         found[i] = name
     for i, name in zip(lists, names[len(carried) :]):
         slot = results[i]
@@ -351,27 +388,147 @@ def _while(net: Net, node: Node, inputs: list[Value]) -> list[Value]:
         if place is not None:  # the same place in each turn: what the last one put there stays
             item = outer.add("Gather", name, outer.constant(np.array(-1, np.int64), "last"), axis=0)
             found[i] = Arrays(None, {**slot.list.items, int(place): item}, slot.list.count)
-            if (made_of := inner.find_shape(slot.item)) is not None:
+            if (made_of := inner.sizes(slot.item)) is not None:
                 outer.tell(item, made_of, inner.dtype(slot.item))
             continue
         if slot.list.items:
             first_ones = [outer.add("Unsqueeze", slot.list.items[k], net.ints([0])) for k in sorted(slot.list.items)]
             name = outer.add("Concat", *first_ones, name, axis=0)
-        shape, count = inner.find_shape(slot.item), outer.known(slot.list.count) if slot.list.count else None
+        shape, count = inner.sizes(slot.item), outer.known(slot.list.count) if slot.list.count else None
         if shape is not None:
             outer.tell(name, (int(count) if count is not None else None, *shape), inner.dtype(slot.item))
         found[i] = Arrays(name, count=slot.list.count)
     return found
 
 
-def _carried(inner: Graph, outer: Graph, value: str) -> str:
-    """An input of the body: of any size, with that of the start as example."""
-    shape, name = outer.find_shape(value), inner.fresh("state")
-    if shape is None or 0 in shape:
-        entry = inner.input(name, (1,) * outer.rank(value), outer.dtype(value), {k: f"{name}_{k}" for k in range(9)})
-        inner.tell(entry, (None,) * outer.rank(value) if shape is None else shape, outer.dtype(value))
-        return entry
-    return inner.input(name, shape, outer.dtype(value), {axis: f"{name}_{axis}" for axis in range(len(shape))})
+@at_once("Exit", "RefExit")
+def _old_loop(scope: Scope, wanted: Node) -> None:
+    """A loop of Enter, Merge, Switch, NextIteration and Exit, all of it at once: its exits are done then."""
+    net, nodes = scope.net, scope.nodes
+    consumers: dict[str, list[Node]] = {}
+    for other in nodes.values():
+        for reference in other.inputs:
+            consumers.setdefault(scope.place(reference)[0], []).append(other)
+
+    def before(other: Node, index: int = 0) -> Node:
+        found = nodes.get(scope.place(other.inputs[index])[0]) if index < len(other.inputs) else None
+        if found is None:
+            raise wanted.fault("is part of no loop that can be read")
+        return found
+
+    frame = _frame(nodes, scope, before(before(wanted)))
+    merges = [n for n in nodes.values() if n.op in ("Merge", "RefMerge") and _frame(nodes, scope, n) == frame]
+    if frame is None or not merges:
+        raise wanted.fault("is part of no loop that can be read")
+    variables = []
+    for merge in merges:
+        ends = [before(merge, i) for i in range(len(merge.inputs))]
+        enter = next((e for e in ends if e.op in ENTERS), None)
+        following = next((e for e in ends if e.op in ("NextIteration", "RefNextIteration")), None)
+        switch = next((c for c in consumers.get(merge.name, []) if c.op in ("Switch", "RefSwitch")), None)
+        if enter is None or following is None or switch is None:
+            raise wanted.fault("is part of a loop that is not described as it should be")
+        variables.append((enter, merge, switch, following))
+    enters = [n for n in nodes.values() if n.op in ENTERS and n.get("frame_name") == frame]
+    fixed = {n.name: v for n, v in zip(enters, scope.values([n.inputs[0] for n in enters]))}
+    started = [fixed[enter.name] for enter, *_ in variables]
+    test = before(before(variables[0][2], 1))
+
+    def inside(values: list[Value]) -> Scope:
+        inner = Scope(net, [], f"{scope.path}{wanted.name}/")
+        inner.nodes = nodes
+        inner.done = {**scope.done, **{name: [value] for name, value in fixed.items()}}
+        for (_, merge, switch, _), value in zip(variables, values):
+            inner.done[merge.name] = [value]
+            inner.done[switch.name] = [Dead(), value]
+        return inner
+
+    body = Function(
+        str(frame),
+        [switch.name for _, _, switch, _ in variables],
+        [following.inputs[0] for *_, following in variables],
+        list(nodes.values()),
+    )
+    found = _repeat(
+        net,
+        wanted,
+        started,
+        body,
+        lambda values: inside(values).values([test.name])[0],
+        lambda values: inside(values).values(body.results),
+    )
+    for (_, _, switch, _), value in zip(variables, found):
+        for consumer in consumers.get(switch.name, []):
+            if consumer.op in ("Exit", "RefExit"):
+                scope.done[consumer.name] = [value]
+
+
+def _frame(nodes: Mapping[str, Node], scope: Scope, merge: Node) -> Any:
+    for reference in merge.inputs:
+        node = nodes.get(scope.place(reference)[0])
+        if node is not None and node.op in ENTERS:
+            return node.get("frame_name")
+    return None
+
+
+# Lists of arrays in old loops: what is in them goes along with their "flow".
+
+
+@operator("TensorArrayWriteV3", loose=True)
+def _write(net: Net, node: Node, inputs: list[Value]) -> Value:
+    return _set(net, node, [inputs[3], inputs[1], inputs[2]])
+
+
+@operator("TensorArrayReadV3", loose=True)
+def _read_one(net: Net, node: Node, inputs: list[Value]) -> str:
+    return str(_get(net, node, [inputs[2], inputs[1]]))
+
+
+@operator("TensorArrayScatterV3", loose=True)
+def _unstack(net: Net, node: Node, inputs: list[Value]) -> Arrays:
+    if not _in_order(net, node):
+        raise node.fault("fills a list in another order than one by one; this is not converted")
+    return Arrays(inputs[2])
+
+
+@operator("TensorArrayGatherV3", loose=True)
+def _gather_all(net: Net, node: Node, inputs: list[Value]) -> str:
+    whole = stack(net, node, inputs[2])
+    return whole if _in_order(net, node) else net.op("Gather", whole, inputs[1], axis=0)
+
+
+@operator("TensorArraySizeV3", loose=True)
+def _size(net: Net, node: Node, inputs: list[Value]) -> str:
+    return str(_length(net, node, [inputs[1]]))
+
+
+@operator("TensorArrayConcatV3", loose=True)
+def _concat_old(net: Net, node: Node, inputs: list[Value]) -> list[str]:
+    return list(_concat(net, node, [inputs[1]]))
+
+
+def _in_order(net: Net, node: Node) -> bool:
+    """Whether places are counted from 0 on."""
+    if net.scope is None:
+        return False
+    origin = net.scope.nodes.get(net.scope.place(node.inputs[1])[0])
+    if origin is not None and origin.op == "Range":
+        start, step = (net.fixed(v) for v in net.scope.values([origin.inputs[0], origin.inputs[2]]))
+        return start is not None and step is not None and int(start) == 0 and int(step) == 1
+    (value,) = net.scope.values([node.inputs[1]])
+    places = net.fixed(value)
+    return places is not None and np.array_equal(places, np.arange(places.size))
+
+
+def _carried(inner: Graph, outer: Graph, value: str, known: Sizes | None = None) -> str:
+    """An input of the body: of any size, with that of the start as example, or with what is known of it."""
+    sizes, name = outer.sizes(value), inner.fresh("state")
+    if sizes is None:
+        raise InputError(f"the number of axes of '{value}' cannot be told from the file")
+    free = {axis: f"{name}_{axis}" for axis in range(len(sizes))}
+    entry = inner.input(name, [s or 1 for s in sizes], outer.dtype(value), free)
+    inner.tell(entry, known or sizes, outer.dtype(value))
+    return entry
 
 
 def _origin(function: Function, reference: str) -> str:

@@ -127,6 +127,20 @@ def operator(*kinds: str, loose: bool = False) -> Callable[[Handler], Handler]:
     return register
 
 
+# Kinds that work out more than themselves when they are asked for: with what leads to them not worked out before.
+AT_ONCE: dict[str, Callable[[Scope, Node], None]] = {}
+
+
+def at_once(*kinds: str) -> Callable[[Callable[[Scope, Node], None]], Callable[[Scope, Node], None]]:
+    """Register such a function: it puts its results, for the node as well, into `scope.done`."""
+
+    def register(work: Callable[[Scope, Node], None]) -> Callable[[Scope, Node], None]:
+        AT_ONCE.update(dict.fromkeys(kinds, work))
+        return work
+
+    return register
+
+
 @dataclass
 class Source:
     """What a file says.
@@ -423,6 +437,11 @@ class Scope:
             if name not in self.nodes:
                 raise InputError(f"there is no node '{name[:80]}' in the graph, but it is asked for")
             node = self.nodes[name]
+            if node.op in AT_ONCE:
+                AT_ONCE[node.op](self, node)
+                if name not in self.done:
+                    raise node.fault("is not described as it should be")
+                continue
             given = [self.place(i) for i in node.inputs if not i.startswith("^")]
             missing = [n for n, _ in given if n not in self.done]
             if missing:
