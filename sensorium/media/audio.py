@@ -194,6 +194,16 @@ def padding(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> dict[
     return {"input_values": value, "input_features": value, "attention_mask": 0, "padding_mask": 0}
 
 
+def samples_per_step(config: Mapping[str, Any]) -> int:
+    """Samples that one step of the network's input stands for: 1, or those of a frame of features."""
+    kind = config.get("feature_extractor_type")
+    if kind in ("Wav2Vec2FeatureExtractor", "SpeechT5FeatureExtractor"):
+        return 1
+    return int(config.get("hop_length", 160)) * (
+        config.get("stride", 2) if kind == "SeamlessM4TFeatureExtractor" else 1
+    )
+
+
 def _raw(config: Mapping[str, Any], samples: Floats) -> dict[str, np.ndarray]:
     """The samples themselves, if `do_normalize` with mean 0 and deviation 1."""
     normal = config.get("feature_extractor_type") == "Wav2Vec2FeatureExtractor"

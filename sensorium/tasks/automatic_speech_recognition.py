@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
@@ -15,19 +15,27 @@ from PIL import Image
 from sensorium.errors import InputError
 from sensorium.media import audio, drawing, text
 from sensorium.media.audio import Audio
-from sensorium.ops import ctc, edit_distance
+from sensorium.ops import batches, ctc, edit_distance, whisper
+from sensorium.ops.generation import Decoder, Settings, generate
+from sensorium.ops.listening import STRIDE, Listener, Reading
 from sensorium.tasks import Arrays, Nets, Tally
 
 MAX_SECONDS = 1800
 """Longest sound that is taken in one piece."""
 
+GENERATING = ("ForConditionalGeneration", "ForSpeechToText", "SpeechEncoderDecoderModel")
+"""Endings of architectures that write the text token by token."""
+
+AT_ONCE = 16
+"""Pieces of sound that are heard together."""
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A word and when it is said: [start, end] in seconds."""
+    """A part of what is said and when: [start, end] in seconds, None for a time that the model did not tell."""
 
     text: str
-    timestamp: tuple[float, float]
+    timestamp: tuple[float | None, float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +44,23 @@ class Transcript:
 
     Attributes:
         text: all of it.
-        chunks: the words with their times, where they were asked for.
+        chunks: its parts with their times, where they were asked for.
     """
 
     text: str
     chunks: list[Chunk] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a sound.
+
+    Attributes:
+        stride: samples of the part, and of its overlaps with the one before and the one after; None for a whole sound.
+    """
+
+    sound: Audio
+    stride: tuple[int, int, int] | None = None
 
 
 @dataclass
@@ -54,6 +74,7 @@ class Task:
         tokenizer_config: tokenizer_config.json: `pad_token`, `word_delimiter_token`, `do_lower_case`.
         vocabulary: vocab.json: token to number; empty where tokenizer.json says how to decode.
         tokenizer: the text of tokenizer.json; empty where there is none.
+        generation: generation_config.json, of models that write token by token.
     """
 
     config: dict[str, Any]
@@ -61,30 +82,35 @@ class Task:
     tokenizer_config: dict[str, Any]
     vocabulary: dict[str, Any] = field(default_factory=dict)
     tokenizer: str = ""
+    generation: dict[str, Any] = field(default_factory=dict)
 
     name: ClassVar[str] = "automatic-speech-recognition"
+    architectures: ClassVar[tuple[str, ...]] = (
+        "ForCTC",
+        "ForSpeechToText",
+        "SpeechEncoderDecoderModel",
+        "WhisperForConditionalGeneration",
+        "Speech2TextForConditionalGeneration",
+        "MoonshineForConditionalGeneration",
+    )
     source: ClassVar[str] = "audio"
     truth: ClassVar[str] = "text"
     metric: ClassVar[str] = "wer"
     lower_is_better: ClassVar[bool] = True
     evaluation: ClassVar[dict[str, Any]] = {}
-    architectures: ClassVar[tuple[str, ...]] = ("ForCTC",)
 
     @classmethod
     def load(cls, files: Mapping[str, Any]) -> Task:
-        for name in ("config.json", "preprocessor_config.json"):
-            if not isinstance(files.get(name), dict):
-                raise InputError(f"{name} is missing: automatic-speech-recognition needs it")
+        config = files.get("config.json")
+        if not isinstance(config, dict):
+            raise InputError("config.json is missing: automatic-speech-recognition needs it")
+        preprocessor = audio.extractor(files)
         vocabulary, tokenizer = files.get("vocab.json", {}), files.get("tokenizer.json", "")
         if not vocabulary and not tokenizer:
             raise InputError("vocab.json and tokenizer.json are missing: automatic-speech-recognition needs one")
-        return cls(
-            files["config.json"],
-            files["preprocessor_config.json"],
-            files.get("tokenizer_config.json", {}),
-            vocabulary,
-            tokenizer,
-        )
+        settings = files.get("tokenizer_config.json", {})
+        generation = files.get("generation_config.json", {})
+        return cls(config, preprocessor, settings, vocabulary, tokenizer, generation)
 
     def files(self) -> dict[str, Any]:
         written: dict[str, Any] = {
@@ -96,19 +122,30 @@ class Task:
             written["vocab.json"] = self.vocabulary
         if self.tokenizer:
             written["tokenizer.json"] = self.tokenizer
+        if self.generation:
+            written["generation_config.json"] = self.generation
         return written
+
+    @cached_property
+    def generates(self) -> bool:
+        """Whether the text is written token by token, and not read off the frames."""
+        names = [str(name) for name in self.config.get("architectures") or []]
+        return any(name.endswith(GENERATING) for name in names) or self.is_whisper
+
+    @cached_property
+    def is_whisper(self) -> bool:
+        """Whether it works on pieces of a fixed length and writes times among the words, as Whisper does."""
+        return self.config.get("model_type") == "whisper"
 
     @cached_property
     def padding(self) -> dict[str, float]:
         """Values that fill up the shorter sounds of a batch; none where filling would change the answer."""
-        if self.config.get("feat_extract_norm") == "group":  # normalised over time, filling included
-            return {}
-        return {"input_values": 0, "input_features": 0, "attention_mask": 0}
+        return {} if self.generates else audio.padding(self.config, self.preprocessor)
 
     @property
     def rate(self) -> int:
         """Samples per second that the network takes."""
-        return int(self.preprocessor.get("sampling_rate", 16000))
+        return audio.sampling_rate(self.preprocessor)
 
     @cached_property
     def numbers(self) -> dict[str, int]:
@@ -148,15 +185,12 @@ class Task:
         return text.tokenizer(self.tokenizer)
 
     def open(self, source: Any) -> Audio:
-        found = audio.load(source)
-        if found.seconds > MAX_SECONDS:
-            raise InputError(f"the sound lasts {found.seconds:.0f} s; at most {MAX_SECONDS} s are taken: split it")
-        return audio.load(found, self.rate)
+        return audio.load(source, self.rate, None if self.is_whisper else MAX_SECONDS)
 
     def prepare(self, source: Audio) -> Arrays:
-        """input_features (frames, bands) or input_values (samples,) float32, and attention_mask int64."""
+        """`input_features` or `input_values` float32, and mostly `attention_mask` int64."""
         arrays = audio.features(self.preprocessor, source)
-        if self.frames(int(arrays["attention_mask"].sum())) < 1:
+        if not self.generates and self.frames(_length(arrays)) < 1:
             raise InputError(f"the sound is too short for this model ({1000 * source.seconds:.0f} ms)")
         return arrays
 
@@ -169,33 +203,52 @@ class Task:
     @cached_property
     def _convolutions(self) -> list[tuple[int, int, int]]:
         """Kernel, stride and padding of the layers that shorten."""
-        if "conv_kernel" in self.config:
-            return [(k, s, 0) for k, s in zip(self.config["conv_kernel"], self.config["conv_stride"])]
-        encoder = self.config.get("encoder_config", self.config)
-        kernel, stride = encoder.get("subsampling_conv_kernel_size", 3), encoder.get("subsampling_conv_stride", 2)
-        layers = int(encoder.get("subsampling_factor", 8)).bit_length() - 1
-        return [(kernel, stride, (kernel - 1) // 2)] * layers
+        found: list[tuple[int, int, int]] = []
+        if "encoder_config" in self.config or "subsampling_conv_stride" in self.config:
+            encoder = self.config.get("encoder_config", self.config)
+            kernel, stride = encoder.get("subsampling_conv_kernel_size", 3), encoder.get("subsampling_conv_stride", 2)
+            if "subsampling_factor" not in encoder:  # two layers, at whose ends nothing is added
+                return [(kernel, stride, 0)] * 2
+            layers = int(encoder["subsampling_factor"]).bit_length() - 1
+            return [(kernel, stride, (kernel - 1) // 2)] * layers
+        if "conv_kernel" in self.config and "feature_projection_input_dim" not in self.config:
+            found = [(k, s, 0) for k, s in zip(self.config["conv_kernel"], self.config["conv_stride"])]
+        if self.config.get("add_adapter"):
+            stride, layers = self.config.get("adapter_stride", 2), self.config.get("num_adapter_layers", 3)
+            plain = "feature_projection_input_dim" not in self.config
+            kernel = self.config.get("adapter_kernel_size", 3)
+            found += [(kernel, stride, 1 if plain else stride // 2)] * layers
+        return found
 
     @cached_property
     def samples_per_frame(self) -> int:
         """Samples that one frame of the answer stands for."""
         steps = int(np.prod([stride for _, stride, _ in self._convolutions], dtype=np.int64))
-        raw = self.preprocessor.get("feature_extractor_type") == "Wav2Vec2FeatureExtractor"
-        return steps * (1 if raw else int(self.preprocessor.get("hop_length", 160)))
+        return steps * audio.samples_per_step(self.preprocessor)
 
-    def decode(self, outputs: Arrays, source: Audio, *, return_timestamps: bool = False) -> Transcript:
-        """The words.
+    def decode(
+        self, outputs: Arrays, source: Audio, *, return_timestamps: bool = False, granularity: str = "word"
+    ) -> Transcript:
+        """The words that the frames of a whole sound say.
 
         Options:
             return_timestamps: whether to tell when each word is said
+            granularity: what has times: `word` or `char`
         """
-        raw = self.preprocessor.get("feature_extractor_type") == "Wav2Vec2FeatureExtractor"
-        length = len(source.samples) // (1 if raw else int(self.preprocessor.get("hop_length", 160)))
+        length = len(source.samples) // audio.samples_per_step(self.preprocessor)
         logits = outputs["logits"][: self.frames(length)]
-        found = ctc.runs(np.argmax(logits, axis=-1), self.blank)
+        return self._said(self._labels(logits), source.seconds, granularity if return_timestamps else None)
+
+    def _labels(self, logits: np.ndarray) -> np.ndarray:
+        """The best label of each frame."""
+        if self.numbers and logits.shape[-1] < len(self._tokens):
+            raise InputError(f"the network answers {logits.shape[-1]} labels, vocab.json has {len(self._tokens)}")
+        return np.asarray(np.argmax(logits, axis=-1))
+
+    def _said(self, labels: np.ndarray, seconds: float, granularity: str | None) -> Transcript:
+        """What labels of frames say, with times of words or characters."""
+        found = ctc.runs(labels, self.blank)
         if self.numbers:
-            if logits.shape[-1] < len(self._tokens):
-                raise InputError(f"the network answers {logits.shape[-1]} labels, vocab.json has {len(self._tokens)}")
             pieces = [self._tokens[r.label] if r.label < len(self._tokens) else "" for r in found]
             said = "".join(pieces).strip()
             if self.tokenizer_config.get("do_lower_case"):
@@ -204,14 +257,176 @@ class Task:
             said = text.decode(self._decoder, [r.label for r in found]).strip()
             names = [self._decoder.id_to_token(r.label) or "" for r in found]
             pieces = [name.replace("▁", " ") for name in names]
-        if not return_timestamps:
+        if granularity is None:
             return Transcript(said)
-        at = self.samples_per_frame
-        words = [
-            Chunk(word, (round(start * at / self.rate, 2), round(min(end * at / self.rate, source.seconds), 2)))
-            for word, start, end in ctc.spans(pieces, found)
-        ]
-        return Transcript(said, words)
+        at = self.samples_per_frame / self.rate
+        if granularity == "char":
+            spans = [(piece, run.start, run.end) for piece, run in zip(pieces, found)]
+        elif granularity in ("word", "segment"):
+            spans = ctc.spans(pieces, found)
+        else:
+            raise InputError(f"granularity is 'word' or 'char', not '{granularity}'")
+        times = [(word, round(start * at, 4), round(min(end * at, seconds), 4)) for word, start, end in spans]
+        return Transcript(said, [Chunk(word, (start, end)) for word, start, end in times])
+
+    def predict(
+        self,
+        nets: Nets,
+        sources: Sequence[Audio],
+        *,
+        return_timestamps: bool = False,
+        granularity: str | None = None,
+        chunk_length_s: float | None = None,
+        stride_length_s: float | None = None,
+        language: str | None = None,
+        task: str | None = None,
+        num_beams: int | None = None,
+        max_new_tokens: int | None = None,
+    ) -> list[Transcript]:
+        """The words.
+
+        Options:
+            return_timestamps: whether to tell when it is said
+            granularity: what has times: `word`, `char` (of models that answer frame by frame) or `segment` (Whisper)
+            chunk_length_s: seconds of the pieces that a long sound is heard in; none for the whole
+            stride_length_s: seconds by which pieces overlap at each end; none for a sixth of their length
+            language: that is spoken, of models that know several: a code or an English name
+            task: of Whisper: `transcribe`, or `translate` into English
+            num_beams: texts that are followed side by side, of models that write token by token
+            max_new_tokens: longest text of one piece, in tokens
+        """
+        chosen: str | None = granularity or ("segment" if self.is_whisper else "word")
+        if isinstance(return_timestamps, str):  # as Hugging Face's pipelines take it
+            chosen, return_timestamps = return_timestamps, True
+        if not return_timestamps:
+            chosen = None
+        pieces = [list(self.pieces(source, chunk_length_s, stride_length_s)) for source in sources]
+        given = {"num_beams": num_beams, "max_new_tokens": max_new_tokens}
+        settings = {**self.generation, **{name: value for name, value in given.items() if value is not None}}
+        if self.is_whisper:
+            return list(self._heard(nets, pieces, settings, chosen, language, task))
+        if self.generates:
+            if chosen is not None:
+                raise InputError("this model does not tell times")
+            return [Transcript(said) for said in self._written(nets, pieces, settings)]
+        items = [self.prepare(piece.sound) for own in pieces for piece in own]
+        labels: list[np.ndarray] = [np.zeros(0, np.int64)] * len(items)
+        for i, outputs in batches.outputs(nets["model"], items, self.padding, AT_ONCE):
+            labels[i] = self._labels(outputs["logits"][: self.frames(_length(items[i]))])
+        answers, rest = [], iter(labels)
+        for source, own in zip(sources, pieces):
+            joined = np.concatenate([self._own(piece, next(rest)) for piece in own])
+            answers.append(self._said(joined, source.seconds, chosen))
+        return answers
+
+    def pieces(self, source: Audio, seconds: float | None, stride: float | None) -> Iterator[Piece]:
+        """The pieces of a sound that are heard one by one: equal ones that overlap, or the whole.
+
+        Raises:
+            InputError: the overlaps are longer than the pieces.
+        """
+        if not seconds:
+            yield Piece(source)
+            return
+        step = 1 if self.generates else self.samples_per_frame
+        overlap = seconds / 6 if stride is None else stride
+        length, side = (round(value * self.rate / step) * step for value in (seconds, overlap))
+        if length <= 2 * side or side < 0:
+            raise InputError(f"pieces of {seconds:g} s cannot overlap by {overlap:g} s at each end")
+        for start in range(0, len(source.samples), length - 2 * side):
+            part = source.samples[start : start + length]
+            last = start + length >= len(source.samples)
+            left, right = side if start else 0, 0 if last else side
+            if len(part) > left:
+                yield Piece(Audio(part, self.rate), (len(part), left, right))
+            if last:
+                return
+
+    def _own(self, piece: Piece, labels: np.ndarray) -> np.ndarray:
+        """The labels of a piece without those of its overlaps."""
+        if piece.stride is None:
+            return labels
+        length, left, right = piece.stride
+        frames = round(length / self.samples_per_frame)
+        return labels[round(left / length * frames) : frames - round(right / length * frames)]
+
+    def _written(self, nets: Nets, pieces: Sequence[Sequence[Piece]], settings: dict[str, Any]) -> Iterator[str]:
+        """The texts that an encoder and a decoder write, those of a sound's pieces joined where they agree."""
+        items = [self.prepare(piece.sound) for own in pieces for piece in own]
+        found: list[list[int]] = [[] for _ in items]
+        start = self._setting(settings, "decoder_start_token_id", "bos_token_id")
+        search = Settings.of(settings, prompt=1)
+        for group in batches.alike(items, self.padding):
+            for first in range(0, len(group), AT_ONCE):
+                rows = group[first : first + AT_ONCE]
+                encoded = nets["encoder_model"](batches.collate([items[i] for i in rows], self.padding))
+                states = encoded["last_hidden_state"]
+                fixed = {"encoder_hidden_states": states, "encoder_attention_mask": np.ones(states.shape[:2], np.int64)}
+                decoder = Decoder(nets["decoder_model_merged"], fixed, len(rows))
+                prompt = np.full((len(rows), 1), start, np.int64)
+                for i, tokens in zip(rows, generate(decoder, prompt, search)):
+                    found[i] = tokens
+        special = self._special
+        rest = iter(found)
+        for own in pieces:
+            joined: list[int] = []
+            for _ in own:
+                new = [token for token in next(rest) if token not in special]
+                joined += new[_overlap(joined, new) if joined else 0 :]
+            yield text.decode(self._decoder, joined).strip()
+
+    def _heard(
+        self,
+        nets: Nets,
+        pieces: Sequence[Sequence[Piece]],
+        settings: dict[str, Any],
+        granularity: str | None,
+        language: str | None,
+        task: str | None,
+    ) -> Iterator[Transcript]:
+        """What Whisper hears in the pieces of each sound."""
+        if granularity not in (None, "segment", "word"):
+            raise InputError(f"granularity is 'segment' or 'word', not '{granularity}'")
+        for name in ("decoder_start_token_id", "eos_token_id", "forced_decoder_ids", "suppress_tokens"):
+            settings.setdefault(name, self.config.get(name))
+        hop = int(self.preprocessor.get("hop_length", 160))
+        precision = hop * STRIDE / self.rate
+        words = granularity == "word"
+        listener = Listener(nets, self.config, settings, precision, granularity is not None, words, language, task)
+        known = whisper.Vocabulary(
+            listener.begin, listener.eos, self._special, lambda tokens: text.decode(self._decoder, tokens)
+        )
+        for own in pieces:
+            readings = []
+            for piece in own:
+                samples = max(listener.size * hop, len(piece.sound.samples))
+                arrays = audio.features({**self.preprocessor, "n_samples": samples}, piece.sound)
+                stride = piece.stride and tuple(value / self.rate for value in piece.stride)
+                sounding = -(-len(piece.sound.samples) // hop)
+                readings.append(Reading(arrays["input_features"], sounding, stride))  # type: ignore[arg-type]
+            if len(own) == 1 and granularity is None and readings[0].features.shape[1] > listener.size:
+                listener.times = True  # without times, nothing says where to go on
+            parts = whisper.join(listener.hear(readings), known, precision, listener.size // STRIDE, words)
+            said = "".join(part.text for part in parts)
+            if words:
+                parts = [word for part in parts for word in part.words]
+            yield Transcript(said, [Chunk(part.text, part.timestamp) for part in parts] if granularity else [])
+
+    def _setting(self, settings: Mapping[str, Any], *names: str) -> int:
+        """The first of these values that generation_config.json or config.json says."""
+        nested = [self.config.get(part) or {} for part in ("decoder", "text_config")]
+        for name in names:
+            for place in (settings, self.config, *nested):
+                value = place.get(name)
+                if isinstance(value, int):
+                    return value
+        raise InputError(f"neither generation_config.json nor config.json says '{names[0]}'")
+
+    @cached_property
+    def _special(self) -> frozenset[int]:
+        """Tokens that say nothing."""
+        added = self._decoder.get_added_tokens_decoder()
+        return frozenset(number for number, token in added.items() if token.special)
 
     def tally(self, prediction: Transcript, truth: str, nets: Nets) -> Tally:
         """Word and character errors; the quality is one minus the word error rate."""
@@ -234,6 +449,23 @@ class Task:
         picture = drawing.sound(found.samples, found.seconds)
         picture = drawing.caption(picture, f"heard: {result.text or '(nothing)'}", 8)
         return picture if truth is None else drawing.caption(picture, f"said: {truth}", 8)
+
+
+def _length(arrays: Arrays) -> int:
+    """Samples, or frames of features, that are sound."""
+    mask = arrays.get("attention_mask")
+    return len(next(iter(arrays.values()))) if mask is None else int(mask.sum())
+
+
+def _overlap(before: Sequence[int], after: Sequence[int]) -> int:
+    """How many tokens at the beginning of one text repeat the end of the one before."""
+    found, best = 0, 0.0
+    for i in range(1, len(after) + 1):
+        end = before[-i:]
+        matches = sum(a == b for a, b in zip(end, after[:i])) if len(end) == i else 0
+        if matches > 1 and matches / i + i / 10000 > best:
+            found, best = i, matches / i + i / 10000
+    return found
 
 
 def ctc_tokenizer(vocabulary: Mapping[str, int], blank: str, delimiter: str) -> str:
