@@ -174,10 +174,11 @@ class Listener:
             if attention is None:
                 raise InputError("the decoder's file does not answer 'cross_attentions': it tells no times of words")
             heads.append(attention[0, head])
-        frames = max(0, reading.sounding - reading.seek) // STRIDE
-        weights = np.stack(heads)[:, len(reading.prompt) :, :frames]
+        # Beyond the end of the sound this counts from the end of the stretch, twice, as in transformers.
+        frames = (reading.sounding - reading.seek) // STRIDE
+        weights = np.stack(heads)[:, len(reading.prompt) :, :frames][..., :frames]
         found = np.zeros(len(answer))
-        if weights.size:
+        if weights.shape[1]:
             said = whisper.token_times(weights, int(self.config.get("median_filter_width", 7)), self.precision)
             found[:] = np.append(said, said[-1])[: len(answer)]
         return found

@@ -157,8 +157,8 @@ def token_times(attention: np.ndarray, width: int, precision: float) -> np.ndarr
         attention: (heads, tokens, frames) of the heads that follow the sound.
         width: of the median filter over the frames, odd.
     """
-    if not attention.size:
-        return np.zeros(attention.shape[1])
+    if not attention.size:  # nothing to look at: the step before the first
+        return np.full(attention.shape[1], -precision)
     deviation = attention.std(axis=-2, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         matrix = (attention - attention.mean(axis=-2, keepdims=True)) / deviation

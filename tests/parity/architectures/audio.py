@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tests.parity.architectures import Architecture
+from tests.parity.architectures.makers import SENTENCES
 
 # Weights of this size decide between the labels of a random model.
 LARGE = 0.5
@@ -170,8 +171,143 @@ def classifier(model_type: str, make: Callable[[Path], None], quick: bool = Fals
     return Architecture(model_type, "audio-classification", make, expect_labels, sounds, {"top_k": None}, quick)
 
 
+def expect_letters(folder: Path, sources: list[Any]) -> list[Any]:
+    """As the pipeline: all frames, words with times."""
+    import torch
+    import transformers as t
+
+    model = t.AutoModelForCTC.from_pretrained(folder)
+    extractor = t.AutoFeatureExtractor.from_pretrained(folder)
+    tokenizer = t.AutoTokenizer.from_pretrained(folder)
+    step = model.config.inputs_to_logits_ratio / extractor.sampling_rate
+    answers = []
+    for source in sources:
+        samples = heard(source, extractor.sampling_rate)
+        with torch.no_grad():
+            inputs = extractor(samples, sampling_rate=extractor.sampling_rate, return_tensors="pt")
+            ids = model(**inputs).logits.argmax(-1)[0]
+        said = tokenizer.decode(ids, output_word_offsets=True)
+        chunks = [
+            {"text": w["word"], "timestamp": [w["start_offset"] * step, w["end_offset"] * step]}
+            for w in said.word_offsets
+        ]
+        answers.append({"text": said.text.strip(), "chunks": chunks})
+    return answers
+
+
+def long_sounds(folder: Path) -> list[Any]:
+    """Files that last longer than what is heard at once."""
+    import soundfile
+
+    rng = np.random.default_rng(1)
+    place = folder / "long"
+    place.mkdir()
+    paths = []
+    for seconds in (33.0, 61.5, 2.0):
+        t = np.arange(round(seconds * 16000)) / 16000
+        wave = np.sin(2 * np.pi * (300 + 200 * np.sin(t)) * t) * (np.sin(3 * t) > 0) * 0.3
+        soundfile.write(place / f"{seconds}.wav", wave + rng.normal(0, 0.02, len(t)), 16000)
+        paths.append(str(place / f"{seconds}.wav"))
+    return paths
+
+
+def by_pipeline(**given: Any) -> Callable[[Path, list[Any]], list[Any]]:
+    """What the pipeline of transformers answers."""
+
+    def expected(folder: Path, sources: list[Any]) -> list[Any]:
+        import transformers as t
+
+        transcribe = t.pipeline("automatic-speech-recognition", str(folder), device="cpu")
+        rate = transcribe.feature_extractor.sampling_rate
+        answers = []
+        for source in sources:
+            found = transcribe({"raw": heard(source, rate), "sampling_rate": rate}, **given)
+            chunks = [{"text": c["text"], "timestamp": list(c["timestamp"])} for c in found.get("chunks", [])]
+            answers.append({"text": found["text"], "chunks": chunks})
+        return answers
+
+    return expected
+
+
+WHISPER_TOKENS = [
+    "<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|de|>", "<|ja|>", "<|translate|>", "<|transcribe|>",
+    "<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>",
+]  # fmt: skip
+
+
+def make_whisper(folder: Path) -> None:
+    import transformers as t
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    seed()
+    own = Tokenizer(models.BPE())
+    own.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    own.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=320, initial_alphabet=alphabet, show_progress=False)
+    own.train_from_iterator(SENTENCES, trainer)
+    model = json.loads(own.to_str())["model"]
+    tokenizer = t.WhisperTokenizer(model["vocab"], [tuple(pair) for pair in model["merges"]])
+    tokenizer.add_special_tokens({"additional_special_tokens": WHISPER_TOKENS})
+    tokenizer.add_tokens([f"<|{i * 0.02:.2f}|>" for i in range(1501)])
+    tokenizer.save_pretrained(folder)
+    t.WhisperFeatureExtractor(feature_size=20).save_pretrained(folder)
+    number = {token: tokenizer.convert_tokens_to_ids(token) for token in WHISPER_TOKENS}
+    special = {
+        "bos_token_id": number["<|endoftext|>"], "eos_token_id": number["<|endoftext|>"],
+        "pad_token_id": number["<|endoftext|>"], "decoder_start_token_id": number["<|startoftranscript|>"],
+    }  # fmt: skip
+    config = t.WhisperConfig(
+        **{**WHISPER, "max_source_positions": 1500, "encoder_layers": 1},
+        vocab_size=len(tokenizer), suppress_tokens=None, begin_suppress_tokens=None, **special,
+    )  # fmt: skip
+    network = t.WhisperForConditionalGeneration(config).eval()
+    network.generation_config = t.GenerationConfig(
+        **special, max_length=48, suppress_tokens=[5, 9], begin_suppress_tokens=[7, special["eos_token_id"]],
+        is_multilingual=True, no_timestamps_token_id=number["<|notimestamps|>"], max_initial_timestamp_index=50,
+        lang_to_id={token: number[token] for token in ("<|en|>", "<|de|>", "<|ja|>")},
+        task_to_id={kind: number[f"<|{kind}|>"] for kind in ("translate", "transcribe")},
+        alignment_heads=[[0, 1], [1, 0]], return_timestamps=False,
+    )  # fmt: skip
+    network.save_pretrained(folder)
+
+
+def recogniser(
+    model_type: str, make: Callable[[Path], None], expected: Any, sources: Any = sounds, **options: Any
+) -> Architecture:
+    return Architecture(model_type, "automatic-speech-recognition", make, expected, sources, options)
+
+
+GERMAN = {"num_beams": 3, "max_new_tokens": 24, "language": "german"}
+GREEDY = {"generate_kwargs": {"num_beams": 1, "max_new_tokens": 24}}
+
 ARCHITECTURES = [
     *(classifier(name, make_waves(name, "ForSequenceClassification"), name == "wav2vec2") for name in FAMILIES),
     classifier("audio-spectrogram-transformer", make_ast),
     classifier("whisper", make_whisper_classifier),
-]
+    *(
+        recogniser(name, make_waves(name, "ForCTC"), expect_letters, return_timestamps=True)
+        for name in FAMILIES
+        if name != "wav2vec2-bert"
+    ),
+    recogniser("wav2vec2-bert", make_waves("wav2vec2-bert", "ForCTC"), expect_letters, return_timestamps=True),
+    recogniser(
+        "wav2vec2",
+        make_waves("wav2vec2", "ForCTC"),
+        by_pipeline(chunk_length_s=0.7, stride_length_s=0.1, return_timestamps="char"),
+        return_timestamps=True, granularity="char", chunk_length_s=0.7, stride_length_s=0.1,
+    ),
+    recogniser("whisper", make_whisper, by_pipeline(**GREEDY), max_new_tokens=24),
+    recogniser(
+        "whisper", make_whisper, by_pipeline(generate_kwargs=GERMAN),
+        language="german", num_beams=3, max_new_tokens=24,
+    ),
+    recogniser(
+        "whisper", make_whisper, by_pipeline(**GREEDY, return_timestamps=True), long_sounds, return_timestamps=True,
+        max_new_tokens=24,
+    ),
+    recogniser(
+        "whisper", make_whisper, by_pipeline(**GREEDY, return_timestamps="word", chunk_length_s=12), long_sounds,
+        return_timestamps=True, granularity="word", chunk_length_s=12.0, max_new_tokens=24,
+    ),
+]  # fmt: skip
