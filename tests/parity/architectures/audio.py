@@ -281,6 +281,97 @@ def recogniser(
 GERMAN = {"num_beams": 3, "max_new_tokens": 24, "language": "german"}
 GREEDY = {"generate_kwargs": {"num_beams": 1, "max_new_tokens": 24}}
 
+
+def make_vits(folder: Path) -> None:
+    import transformers as t
+
+    seed()
+    letters = ["<pad>", *"abcdefghijklmnopqrstuvwxyz'- ", "<unk>"]
+    (folder / "vocab.json").write_text(json.dumps({c: i for i, c in enumerate(letters)}))
+    t.VitsTokenizer(str(folder / "vocab.json"), phonemize=False, language="eng").save_pretrained(folder)
+    config = t.VitsConfig(
+        vocab_size=len(letters), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, ffn_dim=24, flow_size=16,
+        spectrogram_bins=9, prior_encoder_num_flows=2, prior_encoder_num_wavenet_layers=2, upsample_rates=[4, 4],
+        upsample_kernel_sizes=[8, 8], upsample_initial_channel=16, resblock_kernel_sizes=[3], noise_scale=0.0,
+        resblock_dilation_sizes=[[1, 3]], noise_scale_duration=0.0, duration_predictor_filter_channels=16,
+        initializer_range=0.1,
+    )  # fmt: skip
+    t.VitsModel(config).eval().save_pretrained(folder)
+
+
+PHRASES = ["Hello there, it's me!", "a", "The quick brown fox jumps over the lazy dog, and is gone", "naïve 東京 ok"]
+
+
+def phrases(folder: Path) -> list[Any]:
+    """Capitals and punctuation, one letter, longer, letters that the vocabulary lacks."""
+    return list(PHRASES)
+
+
+def expect_vits(folder: Path, sources: list[Any]) -> list[Any]:
+    import torch
+    import transformers as t
+
+    model = t.VitsModel.from_pretrained(folder).eval()
+    tokenizer = t.AutoTokenizer.from_pretrained(folder)
+    answers = []
+    for source in sources:
+        with torch.no_grad():
+            sound = model(**tokenizer(source, return_tensors="pt")).waveform[0]
+        answers.append({"audio": sound.numpy(), "sampling_rate": model.config.sampling_rate})
+    return answers
+
+
+def make_speecht5(folder: Path) -> None:
+    import sentencepiece
+    import transformers as t
+
+    seed()
+    (folder / "said.txt").write_text("\n".join(PHRASES * 20))
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(folder / "said.txt"), model_prefix=str(folder / "spm_char"), model_type="char", vocab_size=46,
+        pad_id=1, bos_id=0, eos_id=2, unk_id=3, hard_vocab_limit=False, minloglevel=2,
+    )  # fmt: skip
+    tokenizer = t.SpeechT5Tokenizer(str(folder / "spm_char.model"))
+    tokenizer.save_pretrained(folder)
+    for name in ("said.txt", "spm_char.vocab"):
+        (folder / name).unlink()
+    t.SpeechT5FeatureExtractor().save_pretrained(folder)
+    config = t.SpeechT5Config(
+        vocab_size=len(tokenizer), hidden_size=24, encoder_layers=2, encoder_attention_heads=2, encoder_ffn_dim=37,
+        decoder_layers=2, decoder_attention_heads=2, decoder_ffn_dim=37, speech_decoder_prenet_units=16,
+        speech_decoder_prenet_dropout=0.0, speech_decoder_postnet_units=16, speaker_embedding_dim=8, num_mel_bins=10,
+        initializer_range=0.1, max_text_positions=200,
+    )  # fmt: skip
+    t.SpeechT5ForTextToSpeech(config).eval().save_pretrained(folder)
+    (folder / "voices.json").write_text(json.dumps({"one": [0.1 * i - 0.3 for i in range(8)], "two": [1.0] * 8}))
+    vocoder = t.SpeechT5HifiGanConfig(
+        model_in_dim=10, upsample_initial_channel=16, upsample_rates=[4, 4], upsample_kernel_sizes=[8, 8],
+        resblock_kernel_sizes=[3], resblock_dilation_sizes=[[1, 3]], initializer_range=0.1,
+    )  # fmt: skip
+    t.SpeechT5HifiGan(vocoder).eval().save_pretrained(folder / "vocoder")
+
+
+def expect_speecht5(folder: Path, sources: list[Any]) -> list[Any]:
+    import torch
+    import transformers as t
+
+    model = t.SpeechT5ForTextToSpeech.from_pretrained(folder).eval()
+    vocoder = t.SpeechT5HifiGan.from_pretrained(folder / "vocoder").eval()
+    tokenizer = t.SpeechT5Tokenizer.from_pretrained(folder)
+    voice = torch.tensor(json.loads((folder / "voices.json").read_text())["two"])[None]
+    answers = []
+    for source in sources:
+        with torch.no_grad():
+            ids = tokenizer(source, return_tensors="pt").input_ids
+            sound = model.generate_speech(ids, voice, vocoder=vocoder)
+        answers.append({"audio": sound.numpy(), "sampling_rate": 16000})
+    return answers
+
+
+def speaker(model_type: str, make: Callable[[Path], None], expected: Any, **options: Any) -> Architecture:
+    return Architecture(model_type, "text-to-speech", make, expected, phrases, options)
+
+
 ARCHITECTURES = [
     *(classifier(name, make_waves(name, "ForSequenceClassification"), name == "wav2vec2") for name in FAMILIES),
     classifier("audio-spectrogram-transformer", make_ast),
@@ -310,4 +401,6 @@ ARCHITECTURES = [
         "whisper", make_whisper, by_pipeline(**GREEDY, return_timestamps="word", chunk_length_s=12), long_sounds,
         return_timestamps=True, granularity="word", chunk_length_s=12.0, max_new_tokens=24,
     ),
+    speaker("vits", make_vits, expect_vits),
+    speaker("speecht5", make_speecht5, expect_speecht5, speaker="two"),
 ]  # fmt: skip
