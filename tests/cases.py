@@ -78,6 +78,7 @@ CASES = {
         tiny.number_words, {"epochs": 2, "width": 32, "hidden": 64, "vocabulary": 200, "encoder_layers": 1,
                             "decoder_layers": 1}, {}, {"num_beams": 2, "max_new_tokens": 12},
     ),
+    "text-to-speech": Case(tiny.spoken, checkpoint=audio.make_vits),
     "automatic-speech-recognition": Case(tiny.tones, {"epochs": 2}),
     "feature-extraction": Case(tiny.handbook, checkpoint=text.tiny("Model")),
     "fill-mask": Case(lambda root: tiny.gaps(root / "gaps.tsv"), checkpoint=text.tiny("ForMaskedLM")),

@@ -360,6 +360,17 @@ def asked_pictures(root: Path, count: int = 12) -> Path:
         question = "which digit is this?"
         rows.append({"image": path, "question": question, "word_boxes": boxes, "answers": [name, name]})
     (root / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+
+
+def spoken(root: Path, rate: int = 16000) -> Path:
+    """Words as sounds that glide, one tone for each letter, with metadata as LJSpeech has it."""
+    (root / "wavs").mkdir(parents=True)
+    lines = []
+    for number, said in enumerate(("go", "stop now", "left", "right turn", "up and down", "halt")):
+        tones = [np.sin(2 * np.pi * (200 + 20 * ord(c)) * np.arange(rate // 20) / rate) for c in said]
+        write_sound(root / "wavs" / f"{number}.wav", 0.3 * np.concatenate(tones), rate)
+        lines.append(f"{number}|{said}|{said}")
+    (root / "metadata.csv").write_text("\n".join(lines) + "\n")
     return root
 
 

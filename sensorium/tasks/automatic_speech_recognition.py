@@ -279,7 +279,7 @@ class Task:
         chunk_length_s: float | None = None,
         stride_length_s: float | None = None,
         language: str | None = None,
-        task: str | None = None,
+        translate: bool = False,
         num_beams: int | None = None,
         max_new_tokens: int | None = None,
     ) -> list[Transcript]:
@@ -291,7 +291,7 @@ class Task:
             chunk_length_s: seconds of the pieces that a long sound is heard in; none for the whole
             stride_length_s: seconds by which pieces overlap at each end; none for a sixth of their length
             language: that is spoken, of models that know several: a code or an English name
-            task: of Whisper: `transcribe`, or `translate` into English
+            translate: write it in English, as Whisper can
             num_beams: texts that are followed side by side, of models that write token by token
             max_new_tokens: longest text of one piece, in tokens
         """
@@ -304,7 +304,7 @@ class Task:
         given = {"num_beams": num_beams, "max_new_tokens": max_new_tokens}
         settings = {**self.generation, **{name: value for name, value in given.items() if value is not None}}
         if self.is_whisper:
-            return list(self._heard(nets, pieces, settings, chosen, language, task))
+            return list(self._heard(nets, pieces, settings, chosen, language, "translate" if translate else None))
         if self.generates:
             if chosen is not None:
                 raise InputError("this model does not tell times")

@@ -243,11 +243,8 @@ class Task:
         states = encoded["encoder_outputs"]
         bands, factor = int(self.config.get("num_mel_bins", 80)), int(self.config.get("reduction_factor", 2))
         net = nets["decoder_model_merged"]
-        fixed = {
-            "encoder_hidden_states": states,
-            "encoder_attention_mask": encoded.get("encoder_attention_mask", np.ones(states.shape[:2], np.int64)),
-            "speaker_embeddings": voice[None],
-        }
+        mask = encoded.get("encoder_attention_mask", np.ones(states.shape[:2], np.int64))
+        fixed = {"encoder_hidden_states": states, "encoder_attention_mask": mask, "speaker_embeddings": voice[None]}
         past = dict(Decoder(net, {}, 1).past)
         frame, frames = np.zeros((1, 1, bands), np.float32), []
         most = max(1, int(states.shape[1] * float(self.config.get("max_length_ratio", 20.0)) / factor))

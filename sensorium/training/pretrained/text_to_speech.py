@@ -1,11 +1,12 @@
 """Networks that speak: VITS in one file; SpeechT5 as an encoder, a decoder of spectra and a vocoder.
 
-Where they draw random numbers, the file computes them from their places instead: the same text sounds the same each time.
+Where they draw random numbers, the file computes them from their places: the same text sounds the same each time.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from sensorium.training.networks.encoder_decoder import first_or_past
 from sensorium.training.plan import Part
 from sensorium.training.pretrained.checkpoint import Checkpoint, quiet
 from sensorium.training.pretrained.speech_sequence_to_sequence import KINDS, empty_cache, pairs, projections
+from sensorium.training.pretrained.writing import write_traced
 
 PRIME = 2147483647
 
@@ -101,7 +103,9 @@ def at_once(checkpoint: Checkpoint) -> dict[str, Part]:
     first, second = ({"input_ids": ids, "attention_mask": torch.ones_like(ids)} for ids in made)
     axes = {0: "batch_size", 1: "sequence_length"}
     module = AtOnce(checkpoint.model).eval()
-    return {"model": Part(module, first, ["waveform"], {"input_ids": axes, "attention_mask": axes}, other=second)}
+    part = Part(module, first, ["waveform"], {"input_ids": axes, "attention_mask": axes}, other=second)
+    # How long the sound is shows only as it runs: that is recorded, not analysed.
+    return {"model": dataclasses.replace(part, write=lambda path: write_traced(part, path))}
 
 
 class Reader(nn.Module):
@@ -136,7 +140,6 @@ class Speaker(nn.Module):
         self,
         output_sequence: torch.Tensor,
         encoder_hidden_states: torch.Tensor,
-        encoder_attention_mask: torch.Tensor,
         speaker_embeddings: torch.Tensor,
         use_cache_branch: torch.Tensor,
         **past: torch.Tensor,
@@ -155,7 +158,7 @@ class Speaker(nn.Module):
             hidden_states=states,
             attention_mask=None,
             encoder_hidden_states=encoder_hidden_states,
-            encoder_attention_mask=encoder_attention_mask,
+            encoder_attention_mask=None,  # the texts of a batch are of one length
             past_key_values=cache,
             use_cache=True,
             return_dict=True,
@@ -201,8 +204,32 @@ def vocoder_of(folder: Path) -> Any:
     raise InputError(f"{folder}: needs a vocoder: put a SpeechT5HifiGan checkpoint into a folder 'vocoder' in it")
 
 
+def write_characters(checkpoint: Checkpoint) -> None:
+    """tokenizer.json of a SentencePiece model whose pieces are single characters."""
+    import tokenizers
+    import transformers
+    from transformers.convert_slow_tokenizer import SpmConverter
+
+    class Characters(SpmConverter):
+        def tokenizer(self, proto: Any) -> Any:
+            return tokenizers.Tokenizer(tokenizers.models.Unigram(self.vocab(proto), proto.trainer_spec.unk_id))
+
+        def post_processor(self) -> Any:
+            end = self.original_tokenizer
+            return tokenizers.processors.TemplateProcessing(
+                single=f"$A {end.eos_token}", special_tokens=[(end.eos_token, end.eos_token_id)]
+            )
+
+    with quiet():
+        tokenizer = transformers.SpeechT5Tokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
+        text = Characters(tokenizer).converted().to_str()
+    (checkpoint.out / "tokenizer.json").write_text(text, "utf-8")
+
+
 def speecht5(checkpoint: Checkpoint) -> dict[str, Part]:
     model = checkpoint.model
+    if not (checkpoint.out / "tokenizer.json").exists():
+        write_characters(checkpoint)
     vocoder = vocoder_of(checkpoint.folder)
     config, reader = model.config, Reader(model).eval()
     text = {0: "batch_size", 1: "sequence_length"}
@@ -212,7 +239,6 @@ def speecht5(checkpoint: Checkpoint) -> dict[str, Part]:
     dynamic: dict[str, dict[int, str]] = {
         "output_sequence": {0: "batch_size"},
         "encoder_hidden_states": {0: "batch_size", 1: "encoder_sequence_length"},
-        "encoder_attention_mask": {0: "batch_size", 1: "encoder_sequence_length"},
         "speaker_embeddings": {0: "batch_size"},
         "use_cache_branch": {},
     }
@@ -249,7 +275,6 @@ def step(config: Any, states: torch.Tensor, past: int) -> dict[str, torch.Tensor
     batch = {
         "output_sequence": torch.randn(rows, 1, config.num_mel_bins, generator=random),
         "encoder_hidden_states": states,
-        "encoder_attention_mask": torch.ones(states.shape[:2], dtype=torch.int64),
         "speaker_embeddings": torch.randn(rows, config.speaker_embedding_dim, generator=random),
         "use_cache_branch": torch.tensor([past > 0]),
     }
