@@ -25,6 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", nargs="+", help="file, folder, pattern, -, or the text itself")
     parser.add_argument("--json", action="store_true", help='a JSON line for each: {"source", "result"}')
     parser.add_argument("--draw", metavar="DIR", help="write each answer as a picture into this folder")
+    parser.add_argument("--save", metavar="DIR", help="write each answer that is a sound as a file into this folder")
     parser.add_argument("--task", metavar="TASK", help="another task that the model can do: a detector can also track")
     parser.add_argument("--out", metavar="FILE", help="write the JSON lines into this file")
     parser.add_argument("--resume", action="store_true", help="leave out what --out has answers for, and add to it")
@@ -78,8 +79,10 @@ def run(given: argparse.Namespace) -> int:
         raise InputError("--resume goes on with the answers in --out FILE: name it")
     predictor = Predictor(given.model, settings_of(given), task=given.task)
     task = predictor.task
-    if given.draw:
-        Path(given.draw).mkdir(parents=True, exist_ok=True)
+    if given.save and not hasattr(task, "save"):
+        raise InputError(f"--save: the answers of {task.name} are no files; --json prints them, --draw shows them")
+    for folder in filter(None, (given.draw, given.save)):
+        Path(folder).mkdir(parents=True, exist_ok=True)
     if hasattr(task, "stream") and sys.stdout.isatty() and not (given.json or given.draw or given.out or given.shard):
         asked = list(sources.expand(parts(task), given.source, given_parts(given)))
         if len(asked) == 1:  # written as it is found
@@ -120,12 +123,17 @@ def run(given: argparse.Namespace) -> int:
                     print(text.line(row), flush=True)
             elif out is None:
                 # One thing asked, one answer; of several (a folder, the lines of a file), each with its name.
-                said = text.answer(row["result"])
-                print(said if [name] == given.source else f"{name}: {said}", flush=True)
+                if not given.save:
+                    said = text.answer(row["result"])
+                    print(said if [name] == given.source else f"{name}: {said}", flush=True)
             good += not failed
+            stem = f"{number:05d}-{Path(name).stem[:60].replace('/', '_')}"
             if given.draw and not failed:
-                target = Path(given.draw) / f"{number:05d}-{Path(name).stem[:60].replace('/', '_')}.png"
-                task.draw(task.open(source), result).save(target)
+                task.draw(task.open(source), result).save(Path(given.draw) / f"{stem}.png")
+            if given.save and not failed:
+                saved = task.save(result, Path(given.save) / stem)
+                if not given.json:
+                    print(saved, flush=True)
     if out is not None or (bad and good):
         known = f", {len(done)} were there" if done else ""
         print(f"{good} answered{known}, {bad} could not be", file=sys.stderr)

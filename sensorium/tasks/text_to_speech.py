@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -282,6 +283,12 @@ class Task:
         """The loudness over time, with the text below it."""
         picture = drawing.sound(result.audio, len(result.audio) / result.sampling_rate)
         return drawing.caption(picture, self.open(source), 8)
+
+    def save(self, result: Speech, target: Path) -> Path:
+        """Write the sound as a WAV file; its path."""
+        path = target.with_name(target.name + ".wav")
+        audio.save(Audio(result.audio, result.sampling_rate), path)
+        return path
 
     def truth_result(self, truth: Any) -> Speech:
         """The recording, to draw beside the answer."""
