@@ -121,11 +121,10 @@ def run(given: argparse.Namespace) -> int:
             if failed or given.json:
                 if out is None:
                     print(text.line(row), flush=True)
-            elif out is None:
+            elif out is None and not given.save:
                 # One thing asked, one answer; of several (a folder, the lines of a file), each with its name.
-                if not given.save:
-                    said = text.answer(row["result"])
-                    print(said if [name] == given.source else f"{name}: {said}", flush=True)
+                said = text.answer(row["result"])
+                print(said if [name] == given.source else f"{name}: {said}", flush=True)
             good += not failed
             stem = f"{number:05d}-{Path(name).stem[:60].replace('/', '_')}"
             if given.draw and not failed:
