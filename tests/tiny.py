@@ -266,6 +266,7 @@ def keys(root: Path, count: int = 24, rate: int = 8000) -> Path:
         t = np.arange(int(rng.uniform(0.2, 0.4) * rate)) / rate
         sound = sum(np.sin(2 * np.pi * f * t) for f in DIAL[digit]) * 0.3 + rng.normal(0, 0.01, len(t))
         write_sound(root / f"class {digit}_{number}.wav", np.asarray(sound), rate)
+    return root
 
 
 def tagged(root: Path, count: int = 40) -> Path:
@@ -360,6 +361,7 @@ def asked_pictures(root: Path, count: int = 12) -> Path:
         question = "which digit is this?"
         rows.append({"image": path, "question": question, "word_boxes": boxes, "answers": [name, name]})
     (root / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return root
 
 
 def spoken(root: Path, rate: int = 16000) -> Path:
