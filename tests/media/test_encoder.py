@@ -14,7 +14,7 @@ TOKENIZER = json.dumps(
     {
         "version": "1.0", "truncation": None, "padding": None,
         "added_tokens": [{"id": i, "content": VOCABULARY[i], "special": True, "single_word": False, "lstrip": False,
-                          "rstrip": False, "normalized": False} for i in (2, 3)],
+                          "rstrip": False, "normalized": False} for i in (2, 3, 4)],
         "normalizer": {"type": "Lowercase"},
         "pre_tokenizer": {"type": "BertPreTokenizer"},
         "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},

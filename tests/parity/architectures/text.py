@@ -30,9 +30,9 @@ class Family:
     """A family with its configuration, tokenizer and heads.
 
     Attributes:
-        config: what differs from the usual in its configuration.
+        config: what differs from the usual in its configuration; None leaves a setting out.
         heads: names of classes of transformers, with the task that each is tried for.
-        empty: whether its tokenizer makes something of an empty text.
+        empty: whether transformers itself can do something with an empty text.
     """
 
     model_type: str
@@ -141,7 +141,8 @@ def make(family: Family, head: str, folder: Path) -> None:
         usual["id2label"] = dict(enumerate(TAGS))
     elif head.endswith("ForSequenceClassification"):
         usual["id2label"] = {0: "contradiction", 1: "neutral", 2: "entailment"}
-    config = kind.config_class(**usual, **family.config)
+    given = {**usual, **family.config}
+    config = kind.config_class(**{k: v for k, v in given.items() if v is not None})
     if "label2id" in config.to_dict() and config.id2label:
         config.label2id = {label: i for i, label in config.id2label.items()}
     model = kind(config).eval()
@@ -223,7 +224,7 @@ def by_spans(head: str, given: dict[str, Any], folder: Path, sources: list[Any])
 
 def texts(family: Family, mask: str, folder: Path) -> list[Any]:
     """The usual awkward texts; each with a gap, where gaps are to be filled."""
-    found = [s for s in (*SENTENCES, "  \n ", "one line\nanother line\n\n\tthird") if s or family.empty]
+    found = [s for s in (*SENTENCES, "  \n ", "one line\nanother line\n\n\tthird") if s.strip() or family.empty]
     if mask:
         found = [f"{s[: len(s) // 2][:30]} {mask} {s[len(s) // 2 :]}" for s in found] + [f"{mask} and {mask}."]
     return found
@@ -314,15 +315,17 @@ FAMILIES = [
     Family("mobilebert", pieces, heads("MobileBert", TOKENS, MASKED),
            {"embedding_size": 32, "intra_bottleneck_size": 32, "true_hidden_size": 32}),
     Family("squeezebert", pieces, heads("SqueezeBert", ANSWERS, BODY),
-           {"embedding_size": 32, "q_groups": 2, "k_groups": 2, "v_groups": 2, "post_attention_groups": 2}),
+           {"embedding_size": 32, "intermediate_size": 36, "q_groups": 2, "k_groups": 2, "v_groups": 2,
+            "post_attention_groups": 2}),
     Family("convbert", pieces, heads("ConvBert", MASKED, SEQUENCE), {"embedding_size": 32}),
     Family("roformer", pieces, heads("RoFormer", BODY, TOKENS), {"embedding_size": 32}),
     Family("ernie", pieces, heads("Ernie", SEQUENCE, ANSWERS)),
     Family("funnel", pieces, heads("Funnel", TOKENS, MASKED),
-           {"d_model": 32, "n_head": 2, "d_head": 16, "d_inner": 37, "block_sizes": [1, 1], "initializer_std": 0.5}),
+           {"d_model": 32, "n_head": 2, "d_head": 16, "d_inner": 37, "block_sizes": [1, 1], "initializer_std": 0.5,
+            "num_hidden_layers": None}, False),
     Family("fnet", pieces, heads("FNet", ANSWERS, BODY), {"use_tpu_fourier_optimizations": False}),
     Family("nystromformer", pieces, heads("Nystromformer", MASKED, SEQUENCE),
-           {"segment_means_seq_len": 64, "num_landmarks": 8}),
+           {"segment_means_seq_len": 64, "num_landmarks": 64}),
     Family("big_bird", pieces, heads("BigBird", BODY, TOKENS), {"attention_type": "original_full"}),
     Family("longformer", byte_level, heads("Longformer", SEQUENCE, ANSWERS),
            {"attention_window": 16, "max_position_embeddings": 130}),
@@ -346,7 +349,7 @@ FAMILIES = [
     Family("llama", plain, heads("Llama", SEQUENCE, TOKENS, ANSWERS), {"num_key_value_heads": 1}, False),
     Family("qwen2", plain, heads("Qwen2", SEQUENCE, TOKENS), {"num_key_value_heads": 1}, False),
     Family("xlnet", pieces, heads("XLNet", SEQUENCE, TOKENS, "ForQuestionAnsweringSimple", BODY),
-           {"d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 37}),
+           {"d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 37, "max_position_embeddings": None}),
 ]  # fmt: skip
 
 ARCHITECTURES = cases()
