@@ -129,7 +129,7 @@ def typical_p(mass: float) -> Rule:
     def rule(ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
         logs = log_softmax(scores)
         chances = np.exp(logs)
-        entropy = -np.nansum(np.where(chances > 0, logs * chances, 0), axis=1, keepdims=True)
+        entropy = -(np.where(chances > 0, logs, 0) * chances).sum(axis=1, keepdims=True)
         distance = np.abs(-logs - entropy)
         order = distance.argsort(axis=1, kind="stable")
         near = np.take_along_axis(distance, order, axis=1)
@@ -153,7 +153,7 @@ def eta_cutoff(least: float) -> Rule:
     def rule(ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
         logs = log_softmax(scores)
         chances = np.exp(logs)
-        entropy = -np.where(chances > 0, logs * chances, 0).sum(axis=1, keepdims=True)
+        entropy = -(np.where(chances > 0, logs, 0) * chances).sum(axis=1, keepdims=True)
         return _least(scores, np.minimum(np.float32(least), np.sqrt(np.float32(least)) * np.exp(-entropy)))
 
     return rule
