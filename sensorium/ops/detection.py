@@ -155,7 +155,7 @@ class Detector:
     @classmethod
     def load(cls, files: Mapping[str, Any]) -> Self:
         config = dict(files["config.json"])
-        names = config.pop("id2label", None)
+        names = config.pop("id2label", {"0": "LABEL_0", "1": "LABEL_1"})  # what Hugging Face leaves out
         if not isinstance(names, Mapping) or not names:
             raise InputError("config.json: a detector needs the names of its classes, 'id2label'")
         count = 1 + max(map(int, names))  # some leave numbers out
@@ -181,12 +181,17 @@ class Detector:
         self, outputs: Mapping[str, np.ndarray], width: int, height: int, threshold: float
     ) -> tuple[np.ndarray, list[str], np.ndarray]:
         """Scores (N,), labels and corners (N, 4) in pixels of the objects in a picture, best score first."""
-        scores, classes, corners = decode(
-            outputs["logits"], outputs["pred_boxes"], self.model_type, width, height, threshold
-        )
+        family = self.family(outputs["logits"].shape[-1])
+        scores, classes, corners = decode(outputs["logits"], outputs["pred_boxes"], family, width, height, threshold)
         names = [self.labels[c] if c < len(self.labels) else f"LABEL_{c}" for c in classes]
         return scores, names, corners
 
     def difference(self, expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> float:
         """How far two networks' outputs are apart, whatever the order of their queries."""
-        return difference(expected, found, self.model_type)
+        return difference(expected, found, self.family(expected["logits"].shape[-1]))
+
+    def family(self, columns: int) -> str:
+        """The `model_type`, or for one that is not known here, one whose logits have the same columns."""
+        if self.model_type in SOFTMAX or self.model_type in SIGMOID:
+            return self.model_type
+        return "detr" if columns == len(self.labels) + 1 else "rt_detr"

@@ -33,7 +33,7 @@ class Task:
     lower_is_better: ClassVar[bool] = False
     padding: ClassVar[dict[str, float]] = {}
     evaluation: ClassVar[dict[str, Any]] = {"top_k": None}
-    architectures: ClassVar[tuple[str, ...]] = ("ForImageClassification",)
+    architectures: ClassVar[tuple[str, ...]] = ("ForImageClassification", "ForImageClassificationWithTeacher")
     truth = "label"  # "labels" for a model of several
     truths: ClassVar[tuple[str, ...]] = ("label", "labels")
     metric = "accuracy"  # "mean_average_precision" for a model of several
@@ -46,10 +46,9 @@ class Task:
 
     @classmethod
     def load(cls, files: Mapping[str, Any]) -> Task:
-        for name in ("config.json", "preprocessor_config.json"):
-            if not isinstance(files.get(name), dict):
-                raise InputError(f"{name} is missing: image-classification needs it")
-        return cls(files["config.json"], files["preprocessor_config.json"])
+        if not isinstance(files.get("config.json"), dict):
+            raise InputError("config.json is missing: image-classification needs it")
+        return cls(files["config.json"], image.settings(files))
 
     def files(self) -> dict[str, Any]:
         return {"config.json": self.config, "preprocessor_config.json": self.preprocessor}
@@ -58,8 +57,8 @@ class Task:
         return image.load(source)
 
     def prepare(self, source: Image.Image) -> Arrays:
-        """pixel_values: (3, H, W) float32."""
-        return {"pixel_values": image.preprocess(self.preprocessor, source)}
+        """pixel_values: (3, H, W) float32; or `input_ids`, the numbers of colours, for ImageGPT."""
+        return image.arrays(self.preprocessor, source)
 
     def decode(
         self, outputs: Arrays, source: Image.Image, *, top_k: int | None = 5, threshold: float = 0.0

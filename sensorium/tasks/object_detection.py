@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from PIL import Image
@@ -42,6 +42,10 @@ class Task(Detector):
     padding: ClassVar[dict[str, float]] = {}
     evaluation: ClassVar[dict[str, Any]] = {"threshold": 0.0}
     architectures: ClassVar[tuple[str, ...]] = ("ForObjectDetection",)
+
+    @classmethod
+    def load(cls, files: Mapping[str, Any]) -> Self:
+        return super().load({"config.json": files["config.json"], "preprocessor_config.json": image.settings(files)})
 
     def open(self, source: Any) -> Image.Image:
         return image.load(source)

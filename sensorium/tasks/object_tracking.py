@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -55,6 +55,10 @@ class Task(Detector):
     lower_is_better: ClassVar[bool] = False
     padding: ClassVar[dict[str, float]] = {}
     evaluation: ClassVar[dict[str, Any]] = {}
+
+    @classmethod
+    def load(cls, files: Mapping[str, Any]) -> Self:
+        return super().load({"config.json": files["config.json"], "preprocessor_config.json": image.settings(files)})
 
     def open(self, source: Any) -> video.Frames:
         """A video, an animation, a folder or a list of pictures; of a list of files, that each of them is a picture."""

@@ -51,7 +51,7 @@ def write_network(part: Part, path: Path) -> None:
         part.write(path)
         return
     try:
-        with silent(), torch.no_grad():
+        with silent(), torch.no_grad(), free_sizes_kept():
             program = torch.onnx.export(
                 _Called(part.module).eval(),
                 (),
@@ -100,6 +100,49 @@ def reason_of(error: BaseException) -> str:
         error = inner
     text = " ".join(next((line for line in str(error).splitlines() if line.strip()), "").split())
     return text[:300] or type(error).__name__
+
+
+@contextlib.contextmanager
+def free_sizes_kept() -> Iterator[None]:
+    """Tensors that are made of sizes follow these, where PyTorch's export would write down those of the sample.
+
+    Deformable DETR and its like put the sizes of their maps into a tensor, `torch.as_tensor([(height, width), ...])`, and
+    count their places, `torch.linspace(0.5, height - 0.5, height)`.
+    """
+
+    def any_free(data: Any) -> bool:
+        if isinstance(data, (list, tuple)):
+            return any(any_free(one) for one in data)
+        return isinstance(data, torch.SymInt)
+
+    def stacked(data: Any) -> torch.Tensor:
+        if isinstance(data, (list, tuple)):
+            return torch.stack([stacked(one) for one in data])
+        return data if isinstance(data, torch.Tensor) else torch.scalar_tensor(data, dtype=torch.int64)
+
+    def kept(make: Any) -> Any:
+        def made(data: Any, *args: Any, **given: Any) -> torch.Tensor:
+            if not any_free(data):
+                return make(data, *args, **given)
+            wanted = {name: given[name] for name in ("dtype", "device") if given.get(name) is not None}
+            return stacked(data).to(**wanted) if wanted else stacked(data)
+
+        return made
+
+    def linspace(start: Any, end: Any, steps: Any, **given: Any) -> torch.Tensor:
+        if not isinstance(steps, torch.SymInt):
+            return before[2](start, end, steps, **given)
+        kind = given.get("dtype") or torch.float32
+        low, high, count = (torch.scalar_tensor(value, dtype=kind) for value in (start, end, steps - 1))
+        places = torch.arange(steps, dtype=kind) * ((high - low) / count.clamp(min=1)) + low
+        return places.to(given["device"]) if given.get("device") is not None else places
+
+    before = torch.tensor, torch.as_tensor, torch.linspace
+    torch.tensor, torch.as_tensor, torch.linspace = kept(before[0]), kept(before[1]), linspace
+    try:
+        yield
+    finally:
+        torch.tensor, torch.as_tensor, torch.linspace = before
 
 
 def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:

@@ -47,3 +47,10 @@ def test_large_logits_are_no_trouble():
 def test_what_cannot_be_decoded(logits, boxes, family):
     with pytest.raises(InputError):
         detection.decode(np.zeros(logits), np.zeros(boxes), family, 10, 10, 0.5)
+
+
+def test_an_unknown_family_goes_by_its_columns() -> None:
+    files = {"config.json": {"model_type": "newest", "id2label": {"0": "a", "1": "b"}}, "preprocessor_config.json": {}}
+    task = detection.Detector.load(files)
+    assert task.family(3) == "detr"  # a last column for no object
+    assert task.family(2) == "rt_detr"

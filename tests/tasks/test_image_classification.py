@@ -41,7 +41,7 @@ def test_labels_come_in_the_order_of_their_numbers() -> None:
     "files",
     [
         {},
-        {"config.json": {}, "preprocessor_config.json": {}},
+        {"config.json": {"id2label": {}}, "preprocessor_config.json": {}},
         {"config.json": {"id2label": {"a": "b"}}, "preprocessor_config.json": {}},
         {"config.json": {"id2label": {"0": "b"}}},
     ],

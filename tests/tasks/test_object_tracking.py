@@ -63,7 +63,7 @@ def test_it_is_found_and_writes_what_it_reads(task):
     assert found["threshold"].default == 0.5
     assert found["max_age"].help
     with pytest.raises(InputError, match="id2label"):
-        Task.load({"config.json": {}, "preprocessor_config.json": {}})
+        Task.load({"config.json": {"id2label": {}}, "preprocessor_config.json": {}})
 
 
 def test_three_hundred_frames_of_moving_digits(task):
