@@ -106,8 +106,8 @@ def reason_of(error: BaseException) -> str:
 def free_sizes_kept() -> Iterator[None]:
     """Tensors that are made of sizes follow these, where PyTorch's export would write down those of the sample.
 
-    Deformable DETR and its like put the sizes of their maps into a tensor, `torch.as_tensor([(height, width), ...])`, and
-    count their places, `torch.linspace(0.5, height - 0.5, height)`.
+    Deformable DETR and its like put the sizes of their maps into a tensor, `torch.as_tensor([(height, width), ...])`,
+    and count their places, `torch.linspace(0.5, height - 0.5, height)`.
     """
 
     def any_free(data: Any) -> bool:
