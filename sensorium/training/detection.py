@@ -34,6 +34,7 @@ OUTPUTS = ["logits", "pred_boxes"]  # of any detector
 OWN = "detector"  # what a plan calls our own network
 WEIGHTS = "weights.safetensors"  # of one, in its folder
 LEAST, MOST = 224, 640  # pixels of the longer side
+SHRINK = "input_shrink"  # what config.json calls the factor by which the network shrinks its pictures first
 
 
 # --- what is learned from the data --------------------------------------------------------------------------------
@@ -81,10 +82,29 @@ def image_size(examples: Sequence[Example], longest: int | None = None) -> tuple
     return (shortest, longest) if ratio >= 1 else (longest, shortest)
 
 
+def sizes(examples: Sequence[Example], longest: int | None) -> tuple[tuple[int, int], int]:
+    """(height, width) for the network, and how many times smaller that is than pictures that all have one size.
+
+    Such pictures are not resized before the network: it takes the mean of so many pixels by so many itself. What runs
+    in a browser resizes a little differently, and answers a little differently; a mean is the same everywhere.
+
+    Returns:
+        The size, and 0 where pictures are resized before the network.
+    """
+    size = image_size(examples, longest)
+    found = {images.size(e.fields["image"]) for e in examples}
+    if len(found) == 1:
+        width, height = found.pop()
+        shrink = max(1, round(max(width, height) / max(size)))
+        if width % (16 * shrink) == height % (16 * shrink) == 0 and max(width, height) <= MOST * 4:
+            return (height // shrink, width // shrink), shrink
+    return size, 0
+
+
 def preprocessor(size: tuple[int, int]) -> dict[str, Any]:
     """`preprocessor_config.json` of our own detectors.
 
-    Resampled by Lanczos: of the filters of Pillow, the one that transformers.js computes alike.
+    Resampled by Lanczos: of the filters of Pillow, the one that transformers.js computes most alike.
     """
     return {
         "image_processor_type": "YolosImageProcessor",
@@ -112,17 +132,19 @@ def plan(task: type[Any], examples: Sequence[Example], base: Path | None, **opti
     options["zoom"] = tuple(options["zoom"])
     if epochs is None:
         epochs = min(300, max(10, round((25_000 if base is None else 5_000) / len(examples))))
-    if base is None:
-        size = image_size(examples, longest)
+    own = base is None or (base / WEIGHTS).is_file()
+    shrink = 0
+    if own:
+        if base is not None:
+            config, pictures = base_config(base)
+            longest = longest or max(pictures["size"].values()) // config.get(SHRINK, 1)
+        size, shrink = sizes(examples, longest)
+        full = (size[0] * max(1, shrink), size[1] * max(1, shrink))
+        width = width if base is None else width_of(base)
         network = {"name": OWN, "classes": len(labels), "size": list(size), "width": width}
-        ready = task(labels, preprocessor(size), "yolos", {"architectures": ["YolosForObjectDetection"]})
-        rate, decay, average = rate or 2e-3, 0.05, 0.998
-    elif (base / WEIGHTS).is_file():
-        _, pictures = base_config(base)
-        size = image_size(examples, longest or max(pictures["size"].values()))
-        network = {"name": OWN, "classes": len(labels), "size": list(size), "width": width_of(base)}
-        ready = task(labels, preprocessor(size), "yolos", {"architectures": ["YolosForObjectDetection"]})
-        rate, decay, average = rate or 1e-3, 0.05, 0.998
+        kept = {"architectures": ["YolosForObjectDetection"]} | ({SHRINK: shrink} if shrink > 1 else {})
+        ready = task(labels, preprocessor(full), "yolos", kept)
+        rate, decay, average = rate or (2e-3 if base is None else 1e-3), 0.05, 0.998
     else:
         config, pictures = base_config(base)
         given = pictures.get("size")
@@ -146,7 +168,7 @@ def plan(task: type[Any], examples: Sequence[Example], base: Path | None, **opti
         average=average,
         clip=10.0 if network["name"] == OWN else 0.1,
         channels_last=True,
-        parameters={"image_size": list(size), **options},
+        parameters={"image_size": list(size), "shrink": max(1, shrink), **options},
     )
 
 
@@ -163,8 +185,10 @@ def batch(plan: Plan, examples: Sequence[Example], rng: np.random.Generator | No
     else:
         drawn = [augmented(i, examples, size, number, rng, options) for i in range(len(examples))]
     counts = [len(boxes) for _, boxes, _ in drawn]
+    # They are small already, where the exported network is to shrink them itself.
+    small = {**task.preprocessor, "size": {"height": size[1], "width": size[0]}}
     return {
-        "pixel_values": np.stack([task.prepare(picture)["pixel_values"] for picture, _, _ in drawn]),
+        "pixel_values": np.stack([images.preprocess(small, Image.fromarray(picture)) for picture, _, _ in drawn]),
         "boxes": np.concatenate([boxes for _, boxes, _ in drawn]).astype(np.float32),
         "classes": np.concatenate([classes for _, _, classes in drawn]),
         "owners": np.repeat(np.arange(len(drawn)), counts),
@@ -414,6 +438,18 @@ def to_corners(boxes: Tensor) -> Tensor:
     return torch.cat([boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2], -1)
 
 
+class Shrunk(nn.Module):
+    """Our own network, on pictures that are so many times larger than those it has learned from."""
+
+    def __init__(self, network: nn.Module, factor: int) -> None:
+        super().__init__()
+        self.network, self.factor = network, factor
+
+    def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
+        found: tuple[Tensor, Tensor] = self.network(F.avg_pool2d(pixel_values, self.factor))
+        return found
+
+
 class Answer(nn.Module):
     """A network of another kind, giving nothing but `logits` and `pred_boxes`."""
 
@@ -428,11 +464,14 @@ class Answer(nn.Module):
 
 def sample(plan: Plan, network: nn.Module) -> dict[str, Part]:
     """What is exported: one network from `pixel_values` to `logits` and `pred_boxes`."""
-    height, width = plan.parameters["image_size"]
+    shrink = plan.parameters["shrink"]
+    height, width = (side * shrink for side in plan.parameters["image_size"])
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(2, 3, max(2, height // 16), max(2, width // 16), generator=generator)
     pixels = F.interpolate(coarse, size=(height, width), mode="bilinear")
     module = network if isinstance(network, Detector) else Answer(network)
+    if shrink > 1:
+        module = Shrunk(module, shrink)
     return {"model": Part(module, {"pixel_values": pixels}, OUTPUTS, {"pixel_values": {0: "batch"}})}
 
 
