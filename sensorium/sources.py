@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import glob
-import io
 import json
 import sys
-import wave
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from sensorium.errors import InputError
+from sensorium.media import made_up
 from sensorium.tasks import parts
 
 ENDINGS = {
@@ -38,6 +35,7 @@ TEXTS = frozenset(
         "words",
         "sentences",
         "tokens",
+        "word_boxes",
         "source_sentence",
     }
 )
@@ -161,29 +159,9 @@ def _files(kind: str, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def example(task: Any) -> Any:
-    """A made-up example for the first inference of a process; None where nothing is known of the source."""
-    if len(parts(task)) == 1:
-        return _example(task, task.source)
-    made = {name: _example(task, name) for name in parts(task)}
-    return {name: value for name, value in made.items() if value is not None}
-
-
-def _example(task: Any, field: str) -> Any:
-    if field in ("image", "frames"):
-        made = io.BytesIO()
-        Image.linear_gradient("L").convert("RGB").save(made, "PNG")
-        return made.getvalue() if field == "image" else [made.getvalue()] * 2
-    if field == "audio":
-        made = io.BytesIO()
-        with wave.open(made, "wb") as file:
-            file.setnchannels(1)
-            file.setsampwidth(2)
-            file.setframerate(16000)
-            file.writeframes(bytes(range(256)) * 125)
-        return made.getvalue()
-    if field == "label":
-        return next(iter(labels(task)), None)
-    return "a" if field in TEXTS - {"words", "labels", "messages", "passages"} else None
+    """A made-up example for the first inference of a process; None where nothing is known of what the task reads."""
+    known = {*ENDINGS, "frames", "video", "label", "series", "word_boxes", *TEXTS}
+    return made_up.sources(task, 1, False)[0] if known >= set(parts(task)) else None
 
 
 def labels(task: Any) -> list[str]:

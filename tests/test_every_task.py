@@ -144,6 +144,17 @@ def test_int8_is_measured(trained: Trained, tmp_path: Path) -> None:
         assert sensorium.verify(tmp_path / "small")["verdict"] == "pass"
 
 
+def test_it_is_ready_to_serve_and_to_be_measured(trained: Trained) -> None:
+    """With a made-up example, as nobody's data are at hand then."""
+    from sensorium.performance import opened_sources
+    from sensorium.serving.app import warm_up
+
+    predictor = sensorium.load(trained.run)
+    warm_up(predictor)
+    opened, needed = opened_sources(predictor)
+    assert len(inference.run(predictor.task, predictor.nets, opened, **{**needed, **trained.case.options})) == 1
+
+
 def test_predictors_travel_light(trained: Trained) -> None:
     predictor = sensorium.load(trained.run)
     source = trained.examples(1)[0]

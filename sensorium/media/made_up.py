@@ -37,7 +37,7 @@ def made_up(kind: str, count: int, other: bool, rate: int = 16000) -> list[Any]:
     """So many sources of one kind; `other` ones are of other sizes.
 
     Args:
-        kind: a field of the data: `image`, `audio`, `frames`, `word_boxes`, or else text.
+        kind: a field of the data: `image`, `audio`, `frames`, `word_boxes`, `series`, `sentences`, or else text.
     """
     if kind == "image":
         return [picture(*((150, 200) if other else (180, 130)), seed) for seed in range(count)]
@@ -47,6 +47,10 @@ def made_up(kind: str, count: int, other: bool, rate: int = 16000) -> list[Any]:
     if kind == "word_boxes":  # words of a page and where they stand, in thousandths of it
         words = TEXTS[1 + other].split()
         return [[(w, (90 * i, 100 + 9 * i, 90 * i + 60, 140 + 9 * i)) for i, w in enumerate(words[:10])]] * count
+    if kind == "series":
+        return [[10 + 3 * np.sin(0.3 * (i + seed)) + 0.01 * i for i in range(600)] for seed in range(count)]
+    if kind == "sentences":
+        return [list(TEXTS)] * count
     if kind == "audio":
         return [sound(1.7 if other else 1.1, rate, seed) for seed in range(count)]
     if kind == "question":  # leaves room for what answers it
@@ -59,6 +63,10 @@ def sources(task: Any, count: int, other: bool) -> list[Any]:
     parts = getattr(task, "parts", None) or (task.source,)
     rate = int((getattr(task, "preprocessor", None) or {}).get("sampling_rate") or 16000)
     columns = {part: made_up(part, count, other, rate) for part in parts}
+    if "label" in parts:  # of what is to be made: any of those that the model knows
+        columns["label"] = [next(iter(getattr(task, "labels", None) or ()), None)] * count
+    if isinstance(gap := getattr(task, "mask", None), str) and "text" in parts:
+        columns["text"] = [f"{text} {gap}" for text in columns["text"]]
     if len(parts) == 1:
         gap = getattr(task, "mask", None)  # a text whose gap is to be filled
         return [f"{gap} {one}" for one in columns[parts[0]]] if isinstance(gap, str) else columns[parts[0]]
