@@ -47,7 +47,8 @@ def _array(path: str | os.PathLike[str]) -> Depths:
         values = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: no array that can be read: {str(error).splitlines()[0][:100]}") from None
-    values = np.squeeze(values)
+    while values.ndim > 2 and 1 in (len(values), values.shape[-1]):
+        values = values[0] if len(values) == 1 else values[..., 0]
     if values.ndim != 2 or values.dtype.kind not in "fiu":
         raise InputError(f"{path}: a map of depth is an array of numbers (H, W), not {values.dtype} {values.shape}")
     return np.asarray(values, np.float32)

@@ -15,6 +15,8 @@ from sensorium.ops.classification import sigmoid, softmax
 from sensorium.ops.interpolation import resize
 from sensorium.tasks import Arrays, Nets, Tally
 
+# Names under which networks take the picture.
+INPUTS = ("pixel_values", "input", "input_image", "image", "images", "img", "x", "input.1", "input_1")
 # Names under which networks give the matte, in this order; otherwise their first output is taken.
 OUTPUTS = ("alphas", "alpha", "mask", "logits")
 
@@ -63,9 +65,9 @@ class Task:
         return image.load(source)
 
     def prepare(self, source: Image.Image) -> Arrays:
-        """pixel_values (some networks call it input): (3, H, W) float32."""
+        """pixel_values, under all the names that such networks give it: (3, H, W) float32."""
         pixels = image.preprocess(self.preprocessor, source)
-        return {name: pixels for name in ("pixel_values", "input", "input_image", "x", "img")}
+        return {name: pixels for name in INPUTS}
 
     def decode(self, outputs: Arrays, source: Image.Image) -> Cutout:
         """The picture with its matte.

@@ -61,7 +61,7 @@ class Task:
         return found
 
     def open(self, source: Any) -> Frames:
-        if isinstance(source, list) and len(source) == 1:  # a data set's video in one file
+        if isinstance(source, list) and len(source) == 1 and isinstance(source[0], str):  # a video in one file
             source = source[0]
         return video.frames(source)
 
