@@ -256,7 +256,7 @@ def _detections(graph: Graph, told: Told, found: Binding) -> None:
     sevens = [n for n, s in shapes.items() if len(s) == 4 and s[-1] == 7 and s[:2] == (1, 1)] or [
         n for n, s in shapes.items() if not s and _maker_text(graph, n) == "Concat"]  # fmt: skip
     sixes = [n for n, s in shapes.items() if len(s) == 3 and s[-1] == 6]
-    lists = _lists(shapes)
+    lists = _lists(graph, shapes)
     if "boxes" in shapes and "scores" in shapes and len(shapes["scores"]) == 3:
         how = {"form": "grid", "names": {"boxes": "boxes", "scores": "scores"}}
         if labels and shapes["scores"][2] != len(labels):
@@ -283,13 +283,14 @@ def _maker_text(graph: Graph, name: str) -> str:
     return node.op if node is not None else ""
 
 
-def _lists(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str] | None:
-    """Boxes, classes, scores and their number, by name or by the order that TFLite gives them in."""
+def _lists(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str] | None:
+    """Boxes, classes, scores and their number, by name, by what makes them, or in the order that TFLite has."""
     boxes = [n for n, s in shapes.items() if len(s) == 3 and s[-1] == 4 and "raw" not in n]
     flat = [n for n, s in shapes.items() if len(s) == 2]
     if len(boxes) != 1 or len(flat) < 2:
         return None
-    kinds = [n for n in flat if "class" in n] or flat[:1]
+    whole = [n for n in flat if _maker_text(graph, n) == "Cast"]  # classes were whole numbers
+    kinds = [n for n in flat if "class" in n] or (whole if len(whole) == 1 else flat[:1])
     scores = [n for n in flat if "score" in n and n not in kinds] or [n for n in flat if n not in kinds][:1]
     counts = [n for n, s in shapes.items() if len(s) <= 1 and n not in (*kinds, *scores)]
     if len(kinds) != 1 or len(scores) != 1:

@@ -91,6 +91,7 @@ class Net:
         self.operators: list[Fields] = []
         self.codes: list[int] = []
         self.names: dict[str, int] = {}
+        self.custom_names: dict[int, str] = {}
 
     def tensor(
         self, name: str, shape: Sequence[int], dtype: Any = np.float32, data: np.ndarray | None = None,
@@ -112,6 +113,11 @@ class Net:
     def stored(self, name: str, data: np.ndarray, **quantisation: Any) -> str:
         return self.tensor(name, data.shape, data.dtype, data, **quantisation)
 
+    def custom(self, name: str, inputs: Sequence[str], outputs: Sequence[str], options: bytes) -> None:
+        self.op(32, inputs, outputs)
+        self.custom_names[len(self.codes) - 1] = name
+        self.operators[-1][5] = options
+
     def op(self, kind: str | int, inputs: Sequence[str], outputs: Sequence[str], **options: Any) -> None:
         self.codes.append(NUMBERS[kind] if isinstance(kind, str) else kind)
         entry: Fields = {0: ("I", len(self.codes) - 1)}
@@ -126,7 +132,9 @@ class Net:
         return {0: self.tensors, 1: ends[0], 2: ends[1], 3: self.operators}
 
     def file(self, inputs: Sequence[str], outputs: Sequence[str], *others: Fields) -> bytes:
-        codes = [{0: ("b", min(c, 127)), 3: ("i", c)} for c in self.codes]
+        codes: list[Fields] = [{0: ("b", min(c, 127)), 3: ("i", c)} for c in self.codes]
+        for number, name in self.custom_names.items():
+            codes[number][1] = name
         return flat({0: ("I", 3), 1: codes, 2: [self.graph(inputs, outputs), *others], 4: self.buffers})
 
 
@@ -340,3 +348,64 @@ def test_damage_ends_in_one_line(tmp_path: Path) -> None:
 
     _, gone = survive(picture()[0], 200, work)
     assert gone
+
+
+def flexible(values: dict[str, float]) -> bytes:
+    """A map in the FlexBuffers format: keys in order, numbers in four bytes."""
+    out, keys = bytearray(), {}
+    for key in sorted(values):
+        keys[key] = len(out)
+        out += key.encode() + b"\0"
+    out += bytes(-len(out) % 4) + struct.pack("<I", len(values))
+    first = len(out)
+    for key in sorted(values):
+        out += struct.pack("<I", len(out) - keys[key])
+    out += struct.pack("<III", len(out) - first, 4, len(values))
+    start = len(out)
+    for key in sorted(values):
+        whole = isinstance(values[key], int)
+        out += struct.pack("<i" if whole else "<f", values[key])
+    out += bytes((1 if isinstance(values[k], int) else 3) << 2 | 2 for k in sorted(values))
+    return bytes(out) + bytes([len(out) - start, 9 << 2 | 2, 1])
+
+
+def detector(**changed: float) -> bytes:
+    """Six anchors, a background and two classes."""
+    net = Net()
+    net.tensor("encoded", (1, 6, 4))
+    net.tensor("chances", (1, 6, 3))
+    anchors = np.array([[y, x, 0.3, 0.2] for y in (0.25, 0.75) for x in (0.2, 0.5, 0.8)], np.float32)
+    net.stored("anchors", anchors)
+    for name, shape in (("boxes", (1, 4, 4)), ("classes", (1, 4)), ("scores", (1, 4)), ("count", (1,))):
+        net.tensor(name, shape)
+    told = {"max_detections": 4, "max_classes_per_detection": 1, "num_classes": 2, "nms_score_threshold": 0.2,
+            "nms_iou_threshold": 0.3, "y_scale": 10.0, "x_scale": 10.0, "h_scale": 5.0, "w_scale": 5.0}  # fmt: skip
+    net.custom("TFLite_Detection_PostProcess", ["encoded", "chances", "anchors"],
+               ["boxes", "classes", "scores", "count"], flexible(told | changed))  # fmt: skip
+    return net.file(["encoded", "chances"], ["boxes", "classes", "scores", "count"])
+
+
+def test_boxes_of_ssd(tmp_path: Path) -> None:
+    run = convert(tmp_path, detector())
+    encoded = np.zeros((1, 6, 4), np.float32)
+    encoded[0, 1] = [10, 0, 5 * np.log(2), 0]  # 0.3 down, twice as high
+    encoded[0, 0] = [0, 12, 0, 0]  # near the second anchor's place, so that they overlap
+    chances = np.array([[[0.1, 0.6, 0.3], [0, 0.1, 0.9], [0.9, 0.05, 0.05], [0, 0.3, 0.1], [1, 0, 0], [0, 0.5, 0.7]]])
+    boxes, classes, scores, count = run(encoded=encoded, chances=chances.astype(np.float32))
+    np.testing.assert_allclose(scores, [[0.9, 0.7, 0.6, 0.3]], rtol=1e-6)
+    assert classes.tolist() == [[1, 1, 0, 0]]
+    assert count.tolist() == [4]
+    np.testing.assert_allclose(boxes[0, 0], [0.25, 0.4, 0.85, 0.6], rtol=1e-5)
+    chances[0, :5] = [1, 0, 0]
+    boxes, classes, scores, count = run(encoded=encoded, chances=chances.astype(np.float32))
+    assert count.tolist() == [1]
+    np.testing.assert_allclose(scores, [[0.7, 0, 0, 0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [({"use_regular_nms": 1}, "use_regular_nms"), ({"max_detections": 10**9}, "corrupt"), ({"y_scale": 0.0}, "scales")],
+)
+def test_boxes_that_are_refused(changed: dict[str, float], words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=words):
+        convert(tmp_path, detector(**changed))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sensorium.errors import InputError
-from sensorium.formats.tflite import schema
+from sensorium.formats.tflite import detection, schema
 from sensorium.formats.tflite.build import BIG, FIRST, Builder, inside, onnx_type
 from sensorium.formats.tflite.schema import Operator
 
@@ -909,6 +909,7 @@ def loop(b: Builder, o: Operator) -> None:
 
 
 HANDLERS: dict[str, Handler] = {
+    detection.NAME: detection.post_process,
     "ADD": binary("Add"),
     "SUB": binary("Sub"),
     "MUL": binary("Mul"),

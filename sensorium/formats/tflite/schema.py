@@ -239,7 +239,7 @@ def _graph(table: Table, codes: list[tuple[str, int]], buffers: list[Table], num
         if not name:
             raise InputError(f"layer '{label[:80]}': the builtin operator code {code} is not one that is known")
         inputs = _indices(entry, 1, count, f"operator {i} ({name})", optional=True)
-        operators.append(Operator(name, inputs, outputs, entry.table(4), label))
+        operators.append(Operator(name, inputs, outputs, entry.table(4), label, bytes(entry.raw(5))))
     return Subgraph(
         tensors,
         _indices(table, 1, count, f"graph {number}"),
