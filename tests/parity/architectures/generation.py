@@ -20,7 +20,7 @@ COMMON = {
 }  # fmt: skip
 GROUPED = {**COMMON, "num_key_value_heads": 2}
 OLD = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": POSITIONS, "initializer_range": LARGE}
-EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2}
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "intermediate_size": 48}
 DECODERS: dict[str, dict[str, Any]] = {
     "gpt2": OLD,
     "gpt_neo": {
@@ -51,8 +51,8 @@ DECODERS: dict[str, dict[str, Any]] = {
     "mixtral": {**GROUPED, "intermediate_size": 48, "num_local_experts": 3, "num_experts_per_tok": 2},
     "qwen2": GROUPED,
     "qwen3": {**GROUPED, "head_dim": 8},
-    "qwen2_moe": {**GROUPED, **EXPERTS, "intermediate_size": 48, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16},
-    "qwen3_moe": {**GROUPED, **EXPERTS, "intermediate_size": 48, "moe_intermediate_size": 16, "head_dim": 8},
+    "qwen2_moe": {**GROUPED, **EXPERTS, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16},
+    "qwen3_moe": {**GROUPED, **EXPERTS, "moe_intermediate_size": 16, "head_dim": 8},
     "phi": COMMON,
     "phi3": GROUPED,
     "gemma": {**GROUPED, "head_dim": 8},
