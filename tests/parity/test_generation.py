@@ -98,6 +98,11 @@ SETTINGS: list[dict[str, Any]] = [
     {"num_beams": 2, "eos_token_id": [1, 5, 9]},
     {"eos_token_id": [1, 5, 9]},
     {"suppress_tokens": [4, 8, 11], "begin_suppress_tokens": [6, 3, 20, 21, 22]},
+    {"num_beams": 4, "num_return_sequences": 3, "repetition_penalty": 1.5},
+    {"num_beams": 3, "num_return_sequences": 3, "early_stopping": True, "encoder_no_repeat_ngram_size": 1},
+    {"encoder_repetition_penalty": 1.8, "sequence_bias": [[[5], 2.0], [[7, 9], -3.0], [[3, 4, 5], 1.5]]},
+    {"num_beams": 2, "exponential_decay_length_penalty": [3, 1.3], "encoder_repetition_penalty": 0.6},
+    {"remove_invalid_values": True, "no_repeat_ngram_size": 2},
 ]  # fmt: skip
 
 
@@ -126,11 +131,27 @@ def test_encoder_decoder(marian: Any, extra: dict[str, Any], seed: int) -> None:
         "encoder_attention_mask": mask.repeat(beams, 0),
     }
     net = Recomputing(marian, ["decoder_input_ids", "encoder_hidden_states", "encoder_attention_mask"])
-    ours = generate(Decoder(net, feeds, ROWS * beams), np.zeros((ROWS, 1), np.int64), Settings.of(config, 1))
+    settings = Settings.of(config, 1, encoder_ids=ids)
+    ours = generate(Decoder(net, feeds, ROWS * beams), np.zeros((ROWS, 1), np.int64), settings)
+    # The source may as well be read once, and its beams follow it from there.
+    once = {"encoder_hidden_states": states, "encoder_attention_mask": mask}
+    settings = Settings.of(config, 1, encoder_ids=ids)
+    assert ours == generate(Decoder(net, once, ROWS), np.zeros((ROWS, 1), np.int64), settings)
     assert ours == theirs(marian, tensors, 1, **config)
 
 
-@pytest.mark.parametrize("extra", [{}, {"num_beams": 3}, {"num_beams": 2, "no_repeat_ngram_size": 2}], ids=str)
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {},
+        {"num_beams": 3},
+        {"num_beams": 2, "no_repeat_ngram_size": 2},
+        {"repetition_penalty": 1.7},
+        {"num_beams": 3, "repetition_penalty": 0.6, "min_new_tokens": 6},
+        {"encoder_repetition_penalty": 1.5, "encoder_no_repeat_ngram_size": 2},
+    ],
+    ids=str,
+)
 def test_decoder_with_cache_and_prompts_of_several_lengths(extra: dict[str, Any]) -> None:
     torch.manual_seed(1)
     model = transformers.GPT2LMHeadModel(
@@ -145,7 +166,7 @@ def test_decoder_with_cache_and_prompts_of_several_lengths(extra: dict[str, Any]
     config = {"eos_token_id": 1, "pad_token_id": 0, "max_new_tokens": 10, **extra}
     beams = config.get("num_beams", 1)
     decoder = Decoder(Caching(model, 2, 8, 2), {"attention_mask": mask.repeat(beams, 0)}, len(prompt) * beams)
-    ours = generate(decoder, prompt, Settings.of(config, prompt.shape[1]))
+    ours = generate(decoder, prompt, Settings.of(config, prompt.shape[1], mask=mask, encoder_ids=prompt))
     tensors = {"input_ids": torch.from_numpy(prompt), "attention_mask": torch.from_numpy(mask)}
     assert ours == theirs(model, tensors, prompt.shape[1], **config)
 
