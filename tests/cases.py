@@ -14,6 +14,7 @@ from tests import tiny
 from tests.parity.architectures import (
     audio,
     forecasts,
+    keypoints,
     multimodal,
     segment_anything,
     segmentation,
@@ -90,6 +91,7 @@ CASES = {
         lambda root: tiny.topics(root / "topics.tsv"), options={"candidate_labels": ["strings", "classes"]},
         checkpoint=text.tiny("ForSequenceClassification"),
     ),
+    "keypoint-detection": Case(tiny.poses, checkpoint=keypoints.make_vitpose()),
     "mask-generation": Case(tiny.masks, checkpoint=segment_anything.maker("Sam")),
     "zero-shot-image-classification": Case(
         tiny.image_folder, options={"candidate_labels": ["digit 0", "digit 1", "digit 2"]},

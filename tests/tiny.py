@@ -152,6 +152,33 @@ def clips(root: Path, count: int = 4, frames: int = 6, side: int = 48) -> Path:
     return root
 
 
+def poses(root: Path, count: int = 10, side: int = 64) -> Path:
+    """Pictures with a bright stick, as COCO key points: its two ends and its middle."""
+    rng = np.random.default_rng(0)
+    (root / "val").mkdir(parents=True)
+    category = {"id": 1, "name": "stick", "keypoints": ["one end", "middle", "other end"], "skeleton": [[1, 2], [2, 3]]}
+    found: dict[str, list[object]] = {"images": [], "annotations": [], "categories": [category]}
+    for number in range(count):
+        canvas = _canvas(rng, side)
+        ends = np.sort(rng.uniform(8, side - 8, (2, 2)), 0)
+        for share in np.linspace(0, 1, 200):
+            x, y = (ends[0] * (1 - share) + ends[1] * share).round().astype(int)
+            canvas[y - 1 : y + 2, x - 1 : x + 2] = 255
+        points = [ends[0], ends.mean(0), ends[1]]
+        low, size = ends[0] - 2, ends[1] - ends[0] + 4
+        found["annotations"].append(
+            {
+                "id": number + 1, "image_id": number, "category_id": 1, "iscrowd": 0, "num_keypoints": 3,
+                "keypoints": [float(v) for x, y in points for v in (x, y, 2)], "area": float(size.prod()),
+                "bbox": [*map(float, low), *map(float, size)],
+            }
+        )  # fmt: skip
+        Image.fromarray(canvas.astype(np.uint8)).save(root / "val" / f"{number}.png")
+        found["images"].append({"id": number, "file_name": f"{number}.png", "width": side, "height": side})
+    (root / "person_keypoints_val.json").write_text(json.dumps(found))
+    return root
+
+
 def mot(root: Path, sequences: int = 4, frames: int = 12, side: int = 96) -> Path:
     """Sequences of moving digits, as MOTChallenge."""
     pictures, labels = digit_pictures()

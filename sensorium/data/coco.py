@@ -1,10 +1,12 @@
 """COCO: one JSON file of images, annotations and categories per split, pictures anywhere below.
 
-Boxes are read; outlines and key points are left out. A picture without annotations is background, as COCO means it.
+Boxes are read, and where a task wants them outlines (`segments`) or key points (`poses`). A picture without annotations
+is background, as COCO means it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -12,6 +14,9 @@ from sensorium.data.boxes import picture_size, usable_box
 from sensorium.data.examples import Dataset, Example
 from sensorium.data.source import IMAGES, Source, extension, split_in, split_of_path
 from sensorium.errors import InputError
+
+# Fields for tasks that want them.
+EXTRA = ("segments", "prompts", "poses", "boxes")
 
 
 def _looks(source: Source, name: str) -> bool:
@@ -31,19 +36,29 @@ def _files(source: Source) -> list[str]:
     names = [n for n in source.given if extension(n) == ".json" and n != "splits.json" and _looks(source, n)]
     # several files may tell of the same pictures: key points, captions and stuff are for other tasks
     boxes = [n for n in names if not any(w in n.lower() for w in ("caption", "panoptic", "stuff_"))]
-    return [n for n in boxes if "keypoint" not in n.lower()] or boxes
+    poses = "poses" in source.wants
+    return [n for n in boxes if ("keypoint" in n.lower()) == poses] or boxes
 
 
 def match(source: Source) -> float:
     return 0.94 if _files(source) else 0.0
 
 
-def _light(value: dict[str, Any]) -> dict[str, Any]:
-    """Outlines and key points take most of the memory, and are not read."""
-    for key in ("segmentation", "keypoints", "segments_info"):
-        if key in value:
-            value[key] = None
-    return value
+def _lighten(wants: frozenset[str]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Outlines and key points take most of the memory, and are kept only where they are wanted."""
+    unwanted = [
+        "segments_info",
+        *(["segmentation"] if "segments" not in wants else []),
+        *(["keypoints"] if "poses" not in wants else []),
+    ]
+
+    def light(value: dict[str, Any]) -> dict[str, Any]:
+        for key in unwanted:
+            if key in value:
+                value[key] = None
+        return value
+
+    return light
 
 
 def read(source: Source) -> Dataset:
@@ -61,13 +76,16 @@ def read(source: Source) -> Dataset:
             elif before.split != example.split:
                 raise InputError(f"{example.id}: is in {before.where} and in {example.where}: one picture, two splits")
             else:
-                before.fields["objects"].extend(example.fields["objects"])
+                for name, values in example.fields.items():
+                    if isinstance(values, list):
+                        before.fields[name].extend(values)
     others = [n for n in source.files if extension(n) in IMAGES and n not in found]
     for other in others if found else ():
         message = "no annotation file speaks of it: left out, not taken as background"
         source.found("picture-without-label", "warning", other, message)
     examples = sorted(found.values(), key=lambda e: e.id.split("/"))
-    return source.dataset("coco", ("image", "objects"), examples, classes)
+    fields = ("image", "objects", *(name for name in EXTRA if name in source.wants))
+    return source.dataset("coco", fields, examples, classes)
 
 
 def _list(document: Any, key: str, name: str) -> list[dict[str, Any]]:
@@ -78,15 +96,18 @@ def _list(document: Any, key: str, name: str) -> list[dict[str, Any]]:
 
 
 def _read_file(source: Source, name: str, classes: dict[str, int]) -> list[Example]:
-    document = source.json(name, _light)
+    document = source.json(name, _lighten(source.wants))
     images = _list(document, "images", name)
     annotations = _list(document, "annotations", name)
     categories = {}
+    points: dict[Any, list[str]] = {}
     for row in sorted(_list(document, "categories", name), key=lambda c: str(c.get("id")).zfill(9)):
         label = str(row.get("name", "")).strip()
         if not label:
             raise InputError(f"{name}: category {row.get('id')} has no name")
         categories[row.get("id")] = label
+        if isinstance(row.get("keypoints"), list):
+            points[row.get("id")] = [str(point) for point in row["keypoints"]]
         classes.setdefault(label, len(classes))
     of: dict[Any, list[tuple[int, dict[str, Any]]]] = {}
     for i, row in enumerate(annotations):
@@ -121,7 +142,14 @@ def _read_file(source: Source, name: str, classes: dict[str, int]) -> list[Examp
             if thing is not None:
                 objects.append(thing)
         split = of_file or split_of_path(path)
-        examples.append(Example(path, {"image": source.absolute(path), "objects": objects}, where, split))
+        fields: dict[str, Any] = {"image": source.absolute(path), "objects": objects}
+        if "segments" in source.wants:
+            fields["segments"] = [s for _, row in labels if (s := _segment(row, categories, size)) is not None]
+            fields["prompts"] = [{"box": s["box"]} for s in fields["segments"]]
+        if "poses" in source.wants:
+            fields["poses"] = [p for _, row in labels if (p := _pose(row, points)) is not None]
+            fields["boxes"] = [p["box"] for p in fields["poses"]]
+        examples.append(Example(path, fields, where, split))
     if of:
         count = sum(map(len, of.values()))
         where = f"{name} annotation {next(iter(of.values()))[0][0]}"
@@ -152,6 +180,43 @@ def _object(
         "area": float(area) if isinstance(area, (int, float)) else None,
         "difficult": row.get("difficult") == 1,  # not COCO's own: `data convert` keeps VOC's mark so
     }
+
+
+def _edges(row: dict[str, Any]) -> list[float] | None:
+    """The box as xmin, ymin, xmax, ymax; None where it has no area."""
+    box = row.get("bbox")
+    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, (int, float)) for v in box):
+        return None
+    x, y, width, height = (float(v) for v in box)
+    return [x, y, x + width, y + height] if width > 0 and height > 0 else None
+
+
+def _segment(row: dict[str, Any], categories: dict[Any, str], size: tuple[int, int]) -> dict[str, Any] | None:
+    """An object with its mask, or None where it has none."""
+    given, edges = row.get("segmentation"), _edges(row)
+    if not given or edges is None or row.get("category_id") not in categories:
+        return None
+    mask: dict[str, Any] = {"size": [size[1], size[0]], "polygons": given}
+    if isinstance(given, dict):
+        mask = {"size": given.get("size"), "counts": given.get("counts")}
+    found = {"label": categories[row["category_id"]], "mask": mask, "iscrowd": bool(row.get("iscrowd")), "box": edges}
+    return found | ({"area": float(row["area"])} if isinstance(row.get("area"), (int, float)) else {})
+
+
+def _pose(row: dict[str, Any], points: dict[Any, list[str]]) -> dict[str, Any] | None:
+    """A body with its key points, or None where it has none."""
+    given, edges = row.get("keypoints"), _edges(row)
+    if not isinstance(given, list) or edges is None or len(given) % 3 or not given:
+        return None
+    if not all(isinstance(v, (int, float)) for v in given):
+        return None
+    found = {
+        "keypoints": [[float(v) for v in given[i : i + 3]] for i in range(0, len(given), 3)],
+        "names": points.get(row.get("category_id"), []),
+        "box": edges,
+        "iscrowd": bool(row.get("iscrowd")),
+    }
+    return found | ({"area": float(row["area"])} if isinstance(row.get("area"), (int, float)) else {})
 
 
 def _number(value: Any) -> int:

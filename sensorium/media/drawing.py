@@ -267,6 +267,24 @@ def masks(
     return result
 
 
+def points(
+    picture: Image.Image, bodies: Sequence[Mapping[int, tuple[float, float]]], edges: Sequence[Sequence[int]] = ()
+) -> Image.Image:
+    """The picture with the points of each body, by their numbers, and a line for each edge between two of them."""
+    canvas, factor = enlarge(picture)
+    canvas = canvas.copy()
+    draw = ImageDraw.Draw(canvas)
+    size = max(3, round(max(canvas.size) / 160))
+    for i, body in enumerate(bodies):
+        spots = {k: (x * factor, y * factor) for k, (x, y) in body.items()}
+        for edge in edges:
+            if all(k in spots for k in edge):
+                draw.line([spots[k] for k in edge], fill=colour(i), width=max(2, size // 2))
+        for x, y in spots.values():
+            draw.ellipse((x - size, y - size, x + size, y + size), fill=colour(i), outline=PAPER, width=2)
+    return canvas
+
+
 def _tag(canvas: Image.Image, left: float, top: float, bottom: float, text: str, size: int, shade: Colour) -> None:
     """A label above the box; below or inside it where there is no room."""
     width, height = _length(text, size) + size // 2 + 2, round(size * 1.45)
