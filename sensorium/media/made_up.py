@@ -60,7 +60,8 @@ def made_up(kind: str, count: int, other: bool, rate: int = 16000) -> list[Any]:
 
 def sources(task: Any, count: int, other: bool) -> list[Any]:
     """Made-up sources for a task, by the parts that it names."""
-    parts = getattr(task, "parts", None) or (task.source,)
+    named = getattr(task, "parts", None) or (task.source,)
+    parts = tuple(part for part in named if part not in ("boxes", "prompts"))  # which may be left out
     rate = int((getattr(task, "preprocessor", None) or {}).get("sampling_rate") or 16000)
     columns = {part: made_up(part, count, other, rate) for part in parts}
     if "label" in parts:  # of what is to be made: any of those that the model knows

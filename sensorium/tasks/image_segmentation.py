@@ -79,6 +79,11 @@ class Task:
         found: dict[str, Any] = {"config.json": self.config, "preprocessor_config.json": self.preprocessor}
         return found | ({"tokenizer.json": self.tokenizer} if self.tokenizer else {})
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The outputs of the network that answers are made of."""
+        return (self._family.logits, self._family.masks, "logits")
+
     def label(self, number: int) -> str:
         return self._labels.get(number, f"LABEL_{number}")
 

@@ -59,6 +59,8 @@ def parts(checkpoint: Checkpoint) -> dict[str, Part]:
         given = ", ".join(first)
         raise Refused(f"{checkpoint.name} cannot be run on {given}: {reason}") from error
     names = [name for name in outputs_of(found) if name not in checkpoint.without]
+    wanted = getattr(checkpoint.task, "outputs", None) or names
+    names = [name for name in names if name in wanted] or names
     if not names:
         raise Refused(f"{checkpoint.name}: its weights lack those of its output {', '.join(checkpoint.without)}")
     module = Answers(model, names)

@@ -9,6 +9,7 @@ from typing import Any
 from tests.parity.architectures import Architecture
 from tests.parity.architectures.examples import LARGE, opened
 from tests.parity.architectures.makers import pictures
+from tests.parity.architectures.zero_shot_vision import clip_words
 
 TASK = "image-segmentation"
 LABELS = dict(enumerate(("background", "zero", "one", "two", "three")))
@@ -209,6 +210,89 @@ def eomt_split(t: Any) -> tuple[Any, Any]:
     return model, t.EomtImageProcessor(size={"shortest_edge": 64, "longest_edge": None}, do_split_image=True)
 
 
+def rf_detr(t: Any) -> tuple[Any, Any]:
+    backbone = t.RfDetrDinov2Config(
+        hidden_size=32, num_hidden_layers=4, num_attention_heads=2, image_size=64, patch_size=16, mlp_ratio=2,
+        out_features=["stage2", "stage4"], num_windows=2, initializer_range=0.2,
+    )  # fmt: skip
+    config = t.RfDetrConfig(
+        backbone_config=backbone, d_model=32, num_queries=12, decoder_layers=2, decoder_self_attention_heads=2,
+        decoder_cross_attention_heads=2, decoder_ffn_dim=37, id2label=LABELS, init_std=LARGE,
+    )  # fmt: skip
+    return t.RfDetrForInstanceSegmentation(config), t.RfDetrImageProcessor(size=SIZE)
+
+
+def eomt_dinov3(t: Any) -> tuple[Any, Any]:
+    config = t.EomtDinov3Config(
+        hidden_size=32, num_hidden_layers=3, num_attention_heads=2, intermediate_size=37, image_size=64,
+        patch_size=16, num_blocks=1, num_upscale_blocks=1, num_queries=12, num_register_tokens=1,
+        initializer_range=LARGE, id2label=LABELS,
+    )  # fmt: skip
+    processor = t.EomtImageProcessor(size={"shortest_edge": 64, "longest_edge": 64}, do_pad=True)
+    return t.EomtDinov3ForUniversalSegmentation(config), processor
+
+
+def make_oneformer(folder: Path) -> None:
+    import torch
+    import transformers as t
+
+    torch.manual_seed(0)
+    tokenizer = clip_words(folder)
+    config = t.OneFormerConfig(
+        backbone_config=swin(t), num_queries=12, hidden_dim=32, mask_dim=32, conv_dim=32, encoder_feedforward_dim=37,
+        encoder_layers=1, decoder_layers=2, num_attention_heads=2, dim_feedforward=37, num_classes=len(MANY),
+        text_encoder_width=32, text_encoder_num_layers=1, text_encoder_vocab_size=len(tokenizer), task_seq_len=77,
+        query_dec_layers=1, init_std=LARGE, init_xavier_std=LARGE, id2label=MANY, is_training=False,
+        use_auxiliary_loss=False, output_auxiliary_logits=False,
+    )  # fmt: skip
+    model = t.OneFormerForUniversalSegmentation(config)
+    for name, parameter in model.named_parameters():
+        if "mask_embed" in name or "class_embed" in name:
+            torch.nn.init.normal_(parameter, std=LARGE)
+    model.eval().save_pretrained(folder)
+    t.OneFormerImageProcessor(size={"shortest_edge": 64, "longest_edge": 96}).save_pretrained(folder)
+
+
+def expect_oneformer(subtask: str) -> Callable[[Path, list[Any]], list[Any]]:
+    def expect(folder: Path, sources: list[Any]) -> list[Any]:
+        import torch
+        import transformers as t
+        from PIL import Image
+        from transformers.models.oneformer import image_processing_pil_oneformer as module
+
+        class Resizing:  # what the module takes from torchvision: the same where pictures are larger than masks
+            InterpolationMode = type("Mode", (), {"BILINEAR": "bilinear"})
+
+            @staticmethod
+            def resize(masks: Any, size: Any, interpolation: str) -> Any:
+                return torch.nn.functional.interpolate(masks, size=size, mode=interpolation, align_corners=False)
+
+        module.tvF = Resizing
+        processor = t.AutoImageProcessor.from_pretrained(folder, backend="pil")
+        both = t.OneFormerProcessor(processor, t.AutoTokenizer.from_pretrained(folder))
+        model = t.OneFormerForUniversalSegmentation.from_pretrained(folder)
+        answers = []
+        for source in sources:
+            picture = opened(source)
+            inputs = both(picture, [subtask], return_tensors="pt")
+            with torch.no_grad():
+                outputs = model(pixel_values=inputs["pixel_values"], task_inputs=inputs["task_inputs"])
+            size = [(picture.height, picture.width)]
+            if subtask == "semantic":
+                found = processor.post_process_semantic_segmentation(outputs, target_sizes=size)[0]
+                rows = [(model.config.id2label[int(i)], None, found == i) for i in found.unique()]
+            else:
+                work = getattr(processor, f"post_process_{subtask}_segmentation")
+                found = work(outputs, target_sizes=size, **SOFT)[0]
+                names, where = model.config.id2label, found["segmentation"]
+                rows = [(names[s["label_id"]], s["score"], where == s["id"]) for s in found["segments_info"]]
+            masks = [Image.fromarray((mask * 255).numpy().astype("uint8")) for _, _, mask in rows]
+            answers.append([{"label": r[0], "score": r[1], "mask": m} for r, m in zip(rows, masks)])
+        return answers
+
+    return expect
+
+
 def semantic(name: str, build: Callable[[Any], tuple[Any, Any]], quick: bool = False) -> Architecture:
     return Architecture(name, TASK, maker(build), expecter(), pictures, quick=quick)
 
@@ -234,5 +318,11 @@ ARCHITECTURES = [
         Architecture("eomt", TASK, maker(eomt), expect_eomt(task), pictures, {**SOFT, "subtask": task})
         for task in ("panoptic", "instance")
     ),
+    *(
+        Architecture("oneformer", TASK, make_oneformer, expect_oneformer(task), pictures, {**SOFT, "subtask": task})
+        for task in ("panoptic", "instance", "semantic")
+    ),
+    Architecture("eomt_dinov3", TASK, maker(eomt_dinov3), expect_eomt("panoptic"), pictures, SOFT),
+    queries("rf_detr", rf_detr, "instance"),
     Architecture("eomt", TASK, maker(eomt_split), expect_eomt("semantic"), pictures, {"subtask": "semantic"}),
 ]
