@@ -63,7 +63,7 @@ def maker(kind: str) -> Callable[[Path], None]:
         model = getattr(t, f"{kind}Model")(config).eval()
         for name, weights in model.named_parameters():
             if "hypernetworks" in name and name.endswith("proj_out.weight"):
-                weights.data.mul_(200)  # else masks are nearly 0 everywhere
+                weights.data.mul_(5000)  # else masks are nearly 0 everywhere
             if "iou_prediction_head" in name:
                 weights.data.mul_(3)
         model.save_pretrained(folder)
@@ -144,8 +144,78 @@ def expect_everything(folder: Path, paths: list[Any]) -> list[Any]:
     return found
 
 
+def make_sam2(folder: Path) -> None:
+    import json
+
+    import torch
+    import transformers as t
+
+    torch.manual_seed(0)
+    body = t.Sam2HieraDetConfig(
+        hidden_size=8, image_size=[64, 64], blocks_per_stage=[1, 1, 2, 1], embed_dim_per_stage=[8, 16, 32, 64],
+        num_attention_heads_per_stage=[1, 2, 2, 4], window_size_per_stage=[4, 2, 4, 2], global_attention_blocks=[3],
+        window_positional_embedding_background_size=[4, 4], initializer_range=0.2,
+    )  # fmt: skip
+    vision = t.Sam2VisionConfig(
+        backbone_config=body, backbone_channel_list=[64, 32, 16, 8], fpn_hidden_size=32,
+        backbone_feature_sizes=[[16, 16], [8, 8], [4, 4]], initializer_range=0.2,
+    )  # fmt: skip
+    config = t.Sam2Config(
+        vision_config=vision,
+        prompt_encoder_config=t.Sam2PromptEncoderConfig(hidden_size=32, image_size=64, mask_input_channels=4),
+        mask_decoder_config=t.Sam2MaskDecoderConfig(
+            hidden_size=32, mlp_dim=40, num_attention_heads=2, iou_head_hidden_dim=32
+        ),
+    )
+    model = t.Sam2Model(config).eval()
+    for name, weights in model.named_parameters():
+        if "hypernetworks" in name and name.endswith("proj_out.weight"):
+            weights.data.mul_(200)
+        if "iou_prediction_head" in name:
+            weights.data.mul_(3)
+    model.save_pretrained(folder)
+    # The processor itself needs torchvision, and resizes with it.
+    settings = {"image_processor_type": "Sam2ImageProcessor", "size": {"height": 64, "width": 64}, "do_rescale": True}
+    (folder / "preprocessor_config.json").write_text(json.dumps({**settings, "mask_size": {"height": 16, "width": 16}}))
+
+
+def expect_sam2(folder: Path, asked: list[Any]) -> list[Any]:
+    """What the model of transformers makes of our pixels, with the coordinates and the resizing of its processor."""
+    import torch
+    import transformers as t
+
+    from sensorium.media import image
+    from sensorium.model import Model
+
+    model = t.Sam2Model.from_pretrained(folder)
+    settings = image.settings(Model(folder).files)
+    found = []
+    for source in asked:
+        picture = opened(source["image"])
+        pixels = torch.from_numpy(image.preprocess(settings, picture))[None]
+        size = torch.tensor([64 / picture.width, 64 / picture.height])
+        rows = []
+        for prompt in source["prompts"]:
+            given: dict[str, Any] = {}
+            if "points" in prompt:
+                given["input_points"] = (torch.tensor(prompt["points"]) * size)[None, None]
+                labels = prompt.get("labels", [1] * len(prompt["points"]))
+                given["input_labels"] = torch.tensor([[labels]])
+            if "box" in prompt:
+                given["input_boxes"] = (torch.tensor(prompt["box"]) * size.repeat(2))[None, None]
+            with torch.no_grad():
+                outputs = model(pixel_values=pixels, **given)
+            wide = torch.nn.functional.interpolate(
+                outputs.pred_masks[0], (picture.height, picture.width), mode="bilinear"
+            )
+            rows += answers(wide > 0, outputs.iou_scores[0])
+        found.append(rows)
+    return found
+
+
 ARCHITECTURES = [
     Architecture("sam", TASK, maker("Sam"), expect_asked, sources),
     Architecture("sam_hq", TASK, maker("SamHQ"), expect_asked, sources),
+    Architecture("sam2", TASK, make_sam2, expect_sam2, sources),
     Architecture("sam", TASK, maker("Sam"), expect_everything, pictures, EVERYTHING),
 ]
