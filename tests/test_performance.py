@@ -136,3 +136,21 @@ def test_a_model_that_changed_since_it_was_packed_is_refused(models: Models, tmp
     (copy / "sensorium.json").write_text(json.dumps({**manifest, "sensorium": "another"}))
     with pytest.raises(InputError, match="not the model that was sent"):
         pickle.loads(packed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [20_000])
+def test_memory_stays_flat_over_many_pictures(models: Models, tmp_path: Path, count: int) -> None:
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    names = []
+    for i in range(50):  # of other sizes each
+        names.append(str(tmp_path / f"{i}.jpg"))
+        Image.fromarray(rng.integers(0, 256, (200 + i, 300, 3), np.uint8)).save(names[-1])
+    predictor = sensorium.load(models("image-classification").run)
+    held = []
+    for number, _ in enumerate(predictor.stream(names[i % 50] for i in range(count))):
+        if number in (2_000, count - 1):
+            held.append(performance.memory())
+    assert held[1] - held[0] < 20e6
