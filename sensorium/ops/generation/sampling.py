@@ -41,7 +41,9 @@ def warpers(config: Mapping[str, Any]) -> list[Rule]:
         found.append(temperature(value))
     if value := _number(config, "top_h", 0, 1):
         found.append(top_h(value))
-    chosen = config.get("top_k", 50)
+    chosen = config.get("top_k")
+    if chosen is None:  # as transformers has it where nothing is said
+        chosen = 50
     if chosen:
         if not isinstance(chosen, int) or chosen < 0:
             raise InputError(f"top_k must be a whole number of at least 0, not {chosen!r}")

@@ -195,4 +195,11 @@ def decoder_part(model: Any, states: list[Any], masks: list[Any] | None, sizes: 
     outputs = ["logits", *(f"present.{name}" for name in names)]
     batches = [{name: batch[name] for name in dynamic | {"use_cache_branch": {}} if name in batch} for batch in batches]
     dynamic = {name: axes for name, axes in dynamic.items() if name in batches[0]}
+    try:
+        with torch.no_grad():
+            decoder(**batches[0])
+    except Exception:  # a decoder that takes one token at a time says so in its own way
+        del dynamic["input_ids"][1]
+        for batch in batches:
+            batch["input_ids"] = batch["input_ids"][:, :1]
     return Part(decoder, batches[0], outputs, dynamic, other=batches[1])

@@ -102,7 +102,9 @@ def write(part: Part, path: Path, name: str, task: Any = None) -> Written:
     ways: list[tuple[Callable[[Part, Path], None], Part, list[str]]] = [(write_network, part, [])]
     if part.write is None:
         ways.append((write_traced, part, []))
-        if any(axis > 0 for axes in part.dynamic.values() for axis in axes):
+        # A cache that cannot grow would be of no use.
+        grows = any(name.startswith("past_key_values") for name in part.inputs)
+        if not grows and any(axis > 0 for axes in part.dynamic.values() for axis in axes):
             fixed = ["takes only inputs of the sample's size"]
             ways += [(write_network, _still(part), fixed), (write_traced, _still(part), fixed)]
     best: tuple[float, int, Path] | None = None
