@@ -73,6 +73,14 @@ def test_labels_and_scores(task: str, models: Callable[[str], Trained], tmp_path
         assert all(close(x["score"], y["score"]) for x, y in zip(mine, other))
 
 
+@pytest.mark.parametrize("task", ["text-generation", "text2text-generation", "summarization"])
+def test_texts_that_are_written(task: str, models: Callable[[str], Trained], tmp_path: Path) -> None:
+    trained = models(task)
+    inputs = ["The quick brown", "東京の天気", "one  hundred"]
+    theirs = in_node(trained.run / "model", task, inputs, {"max_new_tokens": 10, "do_sample": False}, tmp_path)
+    assert ours(trained, inputs, max_new_tokens=10) == [one[0] for one in theirs]
+
+
 def test_translations(models: Callable[[str], Trained], tmp_path: Path) -> None:
     trained = models("translation")
     inputs = [*(pair["en"] for pair in trained.examples(5)), "one  hundred ", "", "never heard é"]

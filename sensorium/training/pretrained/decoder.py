@@ -7,11 +7,13 @@ architecture that keeps other things of what it has read is written without a ca
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from sensorium import files
 from sensorium.training.plan import Part
 from sensorium.training.pretrained.checkpoint import Checkpoint
 
@@ -44,8 +46,18 @@ class Decoder(nn.Module):
         return found.logits, *(tensor for layer in cache.layers for tensor in (layer.keys, layer.values))
 
 
+def show_template(folder: Path) -> None:
+    """Write the chat template into tokenizer_config.json as well: transformers.js looks for it there."""
+    place, config = folder / "chat_template.jinja", folder / "tokenizer_config.json"
+    if place.is_file() and config.is_file():
+        told = files.read_json(config)
+        if "chat_template" not in told:
+            config.write_text(files.dump_json({**told, "chat_template": place.read_text("utf-8")}), "utf-8")
+
+
 def parts(checkpoint: Checkpoint) -> dict[str, Part]:
     model = checkpoint.model
+    show_template(checkpoint.out)
     if hasattr(model, "set_experts_implementation"):
         model.set_experts_implementation("batched_mm")  # the others loop over what the data say, or need a GPU
     sizes = cache_sizes(model)
