@@ -245,10 +245,37 @@ def _if(net: Net, node: Node, inputs: list[Value]) -> list[Value]:
     if chosen is not None:
         return net.call(node, branches[0 if np.all(chosen) and chosen.size else 1].name, inputs[1:])
     condition = inputs[0] if net.graph.dtype(inputs[0]) == np.bool_ else net.op("Cast", inputs[0], to=9)
+    return _either(net, node, condition, *[lambda b=b: net.call(node, b.name, inputs[1:]) for b in branches])
+
+
+@operator("Case", "StatelessCase", loose=True)
+def _case(net: Net, node: Node, inputs: list[Value]) -> list[Value]:
+    """One of several functions: the last where the number is that of none."""
+    names = [branch.name for branch in node.get("branches") or []]
+    chosen = net.fixed(inputs[0])
+    if chosen is not None:
+        number = int(chosen.reshape(-1)[0])
+        return net.call(node, names[number if 0 <= number < len(names) else -1], inputs[1:])
+
+    def rest(number: int) -> list[Value]:
+        if number == len(names) - 1:
+            return net.call(node, names[number], inputs[1:])
+        here = net.op("Equal", inputs[0], net.graph.constant(np.array(number, np.int64), "number"))
+        return _either(
+            net, node, here, lambda: net.call(node, names[number], inputs[1:]), lambda: rest(number + 1)
+        )  # fmt: skip
+
+    return rest(0)
+
+
+def _either(
+    net: Net, node: Node, condition: str, true: Callable[[], list[Value]], false: Callable[[], list[Value]]
+) -> list[Value]:
+    """What one of two pieces of work gives, each in a graph of its own."""
     outer, built, results = net.graph, [], []
-    for branch in branches:
+    for work in (true, false):
         net.graph = outer.subgraph()
-        results.append(net.call(node, branch.name, inputs[1:]))
+        results.append(work())
         built.append(net.graph)
         net.graph = outer
     found: list[Value] = []
@@ -273,14 +300,6 @@ def _tell_either(graph: Graph, value: str, shapes: list[Sizes | None], source: G
     first, second = shapes
     if first is not None and second is not None and len(first) == len(second):
         graph.tell(value, [a if a == b else None for a, b in zip(first, second)], source.dtype(like))
-
-
-@operator("Case", "StatelessCase", loose=True)
-def _case(net: Net, node: Node, inputs: list[Value]) -> list[Value]:
-    branches = node.get("branches") or []
-    number = int(net.known(node, inputs[0], "choice")[()])
-    number = number if 0 <= number < len(branches) else len(branches) - 1
-    return net.call(node, branches[number].name, inputs[1:])
 
 
 def _emit(graph: Graph, value: str) -> None:

@@ -209,7 +209,7 @@ def pads(net: Net, node: Node, x: str, first: bool, kernel: list[int], strides: 
         raise node.fault(f"the padding '{str(padding)[:20]}' is not known")
     if all(s == 1 for s in strides):
         return {"pads": [(k - 1) // 2 for k in kernel] + [k - 1 - (k - 1) // 2 for k in kernel]}
-    if net.free:
+    if net.free or net.graph.find_shape(x) is None:
         return {"auto_pad": "SAME_UPPER"}
     begin, end = [], []
     for size, k, s in zip(net.graph.shape(x)[2:], kernel, strides):
@@ -229,7 +229,8 @@ def _conv(net: Net, node: Node, inputs: list[str]) -> str:
     if len(shape) != axes + 2:
         raise node.fault(f"a kernel of {len(shape)} axes")
     kernel = list(shape[:axes])
-    channels = net.graph.shape(x)[1]
+    sizes = net.graph.sizes(x)
+    channels = (sizes[1] if sizes else None) or shape[axes]  # where it cannot be told, what the kernel wants
     if "Depthwise" in node.op:
         if shape[2] != channels:
             raise node.fault(f"a kernel for {shape[2]} channels, the input has {channels}")
@@ -620,26 +621,25 @@ def _depth(net: Net, node: Node, inputs: list[str]) -> str:
 @operator("SpaceToBatchND")
 def _to_batch(net: Net, node: Node, inputs: list[str]) -> str:
     block = net.list(node, inputs[1], "block sizes")
-    pads = net.known(node, inputs[2], "paddings").reshape(-1, 2).tolist()
     rank, m = net.graph.rank(inputs[0]), len(block)
-    begin, end = [0] * rank, [0] * rank
-    for i, (a, b) in enumerate(pads):
-        begin[i + 1], end[i + 1] = a, b
-    x = net.op("Pad", inputs[0], net.ints(begin + end))
+    before, after = _columns(net, inputs[2])
+    none, more = net.ints([0]), net.ints([0] * (rank - m - 1))
+    rest = [more] if rank > m + 1 else []
+    x = net.op("Pad", inputs[0], net.op("Concat", none, before, *rest, none, after, *rest, axis=0))
     parts = [net.op("Shape", x, start=0, end=1)]
     for i, size in enumerate(block):
         parts += [net.op("Div", net.op("Shape", x, start=i + 1, end=i + 2), net.ints([size])), net.ints([size])]
-    rest = net.op("Shape", x, start=m + 1)
-    y = net.op("Reshape", x, net.op("Concat", *parts, rest, axis=0))
+    tail = net.op("Shape", x, start=m + 1)
+    y = net.op("Reshape", x, net.op("Concat", *parts, tail, axis=0))
     order = [2 * i + 2 for i in range(m)] + [0] + [2 * i + 1 for i in range(m)] + list(range(2 * m + 1, rank + m))
     y = net.op("Transpose", y, perm=order)
-    return net.op("Reshape", y, net.op("Concat", net.ints([-1]), *parts[1::2], rest, axis=0))
+    return net.op("Reshape", y, net.op("Concat", net.ints([-1]), *parts[1::2], tail, axis=0))
 
 
 @operator("BatchToSpaceND")
 def _to_space(net: Net, node: Node, inputs: list[str]) -> str:
     block = net.list(node, inputs[1], "block sizes")
-    crops = net.known(node, inputs[2], "crops").reshape(-1, 2).tolist()
+    before, after = _columns(net, inputs[2])
     x, m = inputs[0], len(block)
     rank = net.graph.rank(x)
     inner = net.op("Shape", x, start=1, end=m + 1)
@@ -647,9 +647,18 @@ def _to_space(net: Net, node: Node, inputs: list[str]) -> str:
     y = net.op("Reshape", x, net.op("Concat", net.ints([*block, -1]), inner, rest, axis=0))
     order = [m] + [v for i in range(m) for v in (m + 1 + i, i)] + list(range(2 * m + 1, rank + m))
     y = net.op("Transpose", y, perm=order)
-    y = net.op("Reshape", y, net.op("Concat", net.ints([-1]), net.op("Mul", inner, net.ints(block)), rest, axis=0))
-    starts, ends = [a for a, _ in crops], [-b if b else END for _, b in crops]
-    return net.op("Slice", y, net.ints(starts), net.ints(ends), net.ints(range(1, m + 1)))
+    sizes = net.op("Mul", inner, net.ints(block))
+    y = net.op("Reshape", y, net.op("Concat", net.ints([-1]), sizes, rest, axis=0))
+    return net.op("Slice", y, before, net.op("Sub", sizes, after), net.ints(range(1, m + 1)))
+
+
+def _columns(net: Net, pairs: str) -> tuple[str, str]:
+    """The first and the second numbers of (N, 2)."""
+    fixed = net.fixed(pairs)
+    if fixed is not None:
+        return net.ints(fixed.reshape(-1, 2)[:, 0].tolist()), net.ints(fixed.reshape(-1, 2)[:, 1].tolist())
+    columns = [net.op("Gather", pairs, net.graph.constant(np.array(i, np.int64), "column"), axis=1) for i in (0, 1)]
+    return columns[0], columns[1]
 
 
 # Pictures

@@ -15,7 +15,7 @@ from sensorium.formats.shared.protobuf import BYTES, VARINT, Message
 from sensorium.formats.shared.report import Report
 from sensorium.formats.shared.source import File, Options
 from sensorium.formats.shared.tensorflow_build import build
-from sensorium.formats.shared.tensorflow_graph import DANGEROUS, Call, Node, Source, Variable
+from sensorium.formats.shared.tensorflow_graph import DANGEROUS, SEVERAL, SIDES, Call, Node, Source, Variable
 from sensorium.formats.tensorflow import graphdef
 from sensorium.formats.tensorflow.checkpoint import Checkpoint, is_index
 
@@ -262,7 +262,9 @@ def _assigned(nodes: Mapping[str, Node], arguments: Mapping[str, str]) -> dict[s
 def _wanted(source: Source, options: Options) -> list[str]:
     if options.outputs or source.outputs:
         return list(options.outputs)
-    named = {re.sub(r"[^A-Za-z0-9_.-]", "_", f"{n.name}:0"): f"{n.name}:0" for n in source.nodes}
+    several = [n for n in source.nodes if n.op in SEVERAL]
+    tensors = [f"{n.name}:{i}" for n in several for i in range(1, SIDES)] + [f"{n.name}:0" for n in source.nodes]
+    named = {re.sub(r"[^A-Za-z0-9_.-]", "_", tensor): tensor for tensor in tensors}
     given = [named[key] for key in options.answers if key in named]
     if given:
         return given
