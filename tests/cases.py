@@ -93,6 +93,9 @@ CASES = {
     ),
     "keypoint-detection": Case(tiny.poses, checkpoint=keypoints.make_vitpose()),
     "mask-generation": Case(tiny.masks, checkpoint=segment_anything.maker("Sam")),
+    "zero-shot-audio-classification": Case(
+        tiny.keys, checkpoint=audio.make_clap(), options={"candidate_labels": ["class 1", "class 2", "class 3"]}
+    ),
     "zero-shot-image-classification": Case(
         tiny.image_folder, options={"candidate_labels": ["digit 0", "digit 1", "digit 2"]},
         checkpoint=zero_shot_vision.maker(zero_shot_vision.clip),

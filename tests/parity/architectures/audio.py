@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tests.parity.architectures import Architecture
-from tests.parity.architectures.makers import SENTENCES
+from tests.parity.architectures.makers import SENTENCES, byte_pairs
 
 # Weights of this size decide between the labels of a random model.
 LARGE = 0.5
@@ -68,6 +68,16 @@ def sounds(folder: Path) -> list[Any]:
     for name, (samples, rate) in made.items():
         soundfile.write(place / f"{name}.wav", samples, rate)
     return [str(place / f"{name}.wav") for name in made]
+
+
+def noisy_sounds(folder: Path) -> list[Any]:
+    """The same with faint noise for silence, of which transformers makes its own rounding errors in this case."""
+    import soundfile
+
+    paths = sounds(folder)
+    noise = np.random.default_rng(2).normal(0, 1e-3, 8000)
+    soundfile.write(paths[3], noise, 16000)
+    return paths
 
 
 def heard(path: str, rate: int) -> np.ndarray:
@@ -372,6 +382,170 @@ def speaker(model_type: str, make: Callable[[Path], None], expected: Any, **opti
     return Architecture(model_type, "text-to-speech", make, expected, phrases, options)
 
 
+def make_frames(model_type: str) -> Callable[[Path], None]:
+    """Parakeet and LASR with CTC: pieces of words."""
+
+    def make(folder: Path) -> None:
+        import transformers as t
+
+        seed()
+        tokenizer = byte_pairs(folder, "ParakeetTokenizer")
+        encoder = {**SMALL, "subsampling_conv_channels": 8, "num_mel_bins": 20, "max_position_embeddings": 400}
+        given = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+        if model_type == "parakeet_ctc":
+            encoder |= {"subsampling_factor": 4, "conv_kernel_size": 5}
+            config = t.ParakeetCTCConfig(encoder_config=encoder, **given)
+            network, extractor = t.ParakeetForCTC(config), t.ParakeetFeatureExtractor(feature_size=20)
+        else:
+            encoder |= {"conv_kernel_size": 8}
+            config = t.LasrCTCConfig(encoder_config=encoder, **given)
+            network, extractor = t.LasrForCTC(config), t.LasrFeatureExtractor(feature_size=20)
+        network.eval().save_pretrained(folder)
+        extractor.save_pretrained(folder)
+
+    return make
+
+
+def expect_frames(folder: Path, sources: list[Any]) -> list[Any]:
+    import torch
+    import transformers as t
+
+    model = t.AutoModelForCTC.from_pretrained(folder).eval()
+    extractor = t.AutoFeatureExtractor.from_pretrained(folder)
+    tokenizer = t.AutoTokenizer.from_pretrained(folder)
+    answers = []
+    for source in sources:
+        with torch.no_grad():
+            sound = extractor(
+                heard(source, 16000), sampling_rate=16000, return_tensors="pt", return_attention_mask=True
+            )
+            ids = model.generate(**sound)
+        ids = ids if isinstance(ids, torch.Tensor) else ids.sequences
+        answers.append({"text": tokenizer.decode(ids[0], skip_special_tokens=True).strip()})
+    return answers
+
+
+SPECIAL = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 0}
+
+
+def make_moonshine(folder: Path) -> None:
+    import transformers as t
+
+    seed()
+    tokenizer = byte_pairs(folder)
+    t.Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True).save_pretrained(folder)
+    config = t.MoonshineConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=37, encoder_num_hidden_layers=2,
+        decoder_num_hidden_layers=2, encoder_num_attention_heads=2, decoder_num_attention_heads=2,
+        initializer_range=LARGE, **SPECIAL,
+    )  # fmt: skip
+    network = t.MoonshineForConditionalGeneration(config).eval()
+    network.generation_config = t.GenerationConfig(**SPECIAL, max_length=24, repetition_penalty=1.5)
+    network.save_pretrained(folder)
+
+
+def make_speech_to_text(folder: Path) -> None:
+    import transformers as t
+
+    seed()
+    tokenizer = byte_pairs(folder)
+    t.Speech2TextFeatureExtractor(num_mel_bins=20, feature_size=20).save_pretrained(folder)
+    config = t.Speech2TextConfig(
+        vocab_size=len(tokenizer), d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=37, decoder_ffn_dim=37, conv_channels=24, init_std=LARGE,
+        input_feat_per_channel=20, max_target_positions=64, max_source_positions=400, **SPECIAL,
+    )  # fmt: skip
+    network = t.Speech2TextForConditionalGeneration(config).eval()
+    network.generation_config = t.GenerationConfig(**SPECIAL, max_length=24, num_beams=3)
+    network.save_pretrained(folder)
+
+
+def make_speech_encoder_decoder(folder: Path) -> None:
+    import transformers as t
+
+    seed()
+    tokenizer = byte_pairs(folder)
+    t.Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder)
+    encoder = t.Wav2Vec2Config(**SMALL, **FAMILIES["wav2vec2"][1])
+    decoder = t.BertConfig(
+        **{**SMALL, "hidden_size": 24}, vocab_size=len(tokenizer), is_decoder=True, add_cross_attention=True,
+        max_position_embeddings=64,
+    )  # fmt: skip
+    config = t.SpeechEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder, **SPECIAL)
+    network = t.SpeechEncoderDecoderModel(config).eval()
+    network.generation_config = t.GenerationConfig(**SPECIAL, max_length=20)
+    network.save_pretrained(folder)
+
+
+def expect_written(folder: Path, sources: list[Any]) -> list[Any]:
+    import torch
+    import transformers as t
+
+    model = t.AutoModelForSpeechSeq2Seq.from_pretrained(folder).eval()
+    extractor = t.AutoFeatureExtractor.from_pretrained(folder)
+    tokenizer = t.AutoTokenizer.from_pretrained(folder)
+    answers = []
+    for source in sources:
+        with torch.no_grad():
+            sound = extractor(heard(source, 16000), sampling_rate=16000, return_tensors="pt")
+            ids = model.generate(**sound)[0]
+        answers.append({"text": tokenizer.decode(ids, skip_special_tokens=True).strip()})
+    return answers
+
+
+CLAP_LABELS = ["a dog", "rain", "an engine, far away"]
+
+
+def make_clap(**given: Any) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        import transformers as t
+
+        seed()
+        tokenizer = byte_pairs(folder, "RobertaTokenizerFast")
+        text = {**SMALL, "vocab_size": len(tokenizer), "max_position_embeddings": 66, "pad_token_id": 1}
+        sound = {
+            "window_size": 4, "num_mel_bins": 16, "spec_size": 64, "patch_size": 4, "patch_stride": [4, 4],
+            "hidden_size": 32, "depths": [1, 1], "num_attention_heads": [2, 2], "patch_embeds_hidden_size": 16,
+            "num_hidden_layers": 2, "initializer_range": LARGE, **given,
+        }  # fmt: skip
+        config = t.ClapConfig(text_config=text, audio_config=sound, projection_dim=16, logit_scale_init_value=5.0)
+        network = t.ClapModel(config).eval()
+        network.save_pretrained(folder)
+        how = "fusion" if given else "rand_trunc"
+        t.ClapFeatureExtractor(feature_size=16, max_length_s=2, truncation=how).save_pretrained(folder)
+
+    return make
+
+
+def expect_clap(folder: Path, sources: list[Any]) -> list[Any]:
+    import torch
+    import transformers as t
+
+    model = t.ClapModel.from_pretrained(folder).eval()
+    extractor = t.ClapFeatureExtractor.from_pretrained(folder)
+    tokenizer = t.AutoTokenizer.from_pretrained(folder)
+    texts = tokenizer([f"This is a sound of {label}." for label in CLAP_LABELS], return_tensors="pt", padding=True)
+    answers = []
+    for source in sources:
+        with torch.no_grad():
+            sound = extractor(heard(source, 48000), sampling_rate=48000, return_tensors="pt")
+            scores = model(**texts, **sound).logits_per_audio[0].softmax(-1)
+        order = scores.argsort(descending=True).tolist()
+        answers.append([{"label": CLAP_LABELS[i], "score": float(scores[i])} for i in order])
+    return answers
+
+
+def clap(**given: Any) -> Architecture:
+    return Architecture(
+        "clap",
+        "zero-shot-audio-classification",
+        make_clap(**given),
+        expect_clap,
+        sounds,
+        {"candidate_labels": CLAP_LABELS},
+    )
+
+
 ARCHITECTURES = [
     *(classifier(name, make_waves(name, "ForSequenceClassification"), name == "wav2vec2") for name in FAMILIES),
     classifier("audio-spectrogram-transformer", make_ast),
@@ -403,4 +577,11 @@ ARCHITECTURES = [
     ),
     speaker("vits", make_vits, expect_vits),
     speaker("speecht5", make_speecht5, expect_speecht5, speaker="two"),
+    clap(),
+    clap(enable_fusion=True),
+    recogniser("parakeet_ctc", make_frames("parakeet_ctc"), expect_frames, noisy_sounds),
+    recogniser("lasr_ctc", make_frames("lasr_ctc"), expect_frames),
+    recogniser("moonshine", make_moonshine, expect_written),
+    recogniser("speech_to_text", make_speech_to_text, expect_written),
+    recogniser("speech-encoder-decoder", make_speech_encoder_decoder, expect_written),
 ]  # fmt: skip
