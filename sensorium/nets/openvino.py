@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sensorium.errors import InputError, need
-from sensorium.nets.ort import available_cores
+from sensorium.nets.ort import available_cores, fed
 
 Arrays = dict[str, np.ndarray]
 
@@ -61,10 +61,7 @@ class OpenVinoNet:
         Raises:
             InputError: an input is missing or has a shape that the network does not take.
         """
-        missing = [name for name in self.inputs if name not in feeds]
-        if missing:
-            raise InputError(f"{self.path.name} needs the input '{missing[0]}', which this task does not prepare")
-        ready = {name: np.ascontiguousarray(feeds[name], dtype=dtype) for name, (_, dtype) in self.inputs.items()}
+        ready = fed(self.path, self.inputs, feeds)
         try:
             # A request of its own for each call: several threads may ask at once.
             found = self._model.create_infer_request().infer(ready)

@@ -52,6 +52,18 @@ def session_options(threads: int | None = None) -> ort.SessionOptions:
     return options
 
 
+def fed(path: Path, inputs: Mapping[str, tuple[list[Any], Any]], feeds: Mapping[str, Any]) -> Arrays:
+    """What a network asks for, of what there is, in the types that it asks for.
+
+    Raises:
+        InputError: an input is missing.
+    """
+    missing = [name for name in inputs if name not in feeds]
+    if missing:
+        raise InputError(f"{path.name} needs the input '{missing[0]}', which this task does not prepare")
+    return {name: np.ascontiguousarray(feeds[name], dtype=dtype) for name, (_, dtype) in inputs.items()}
+
+
 class OrtNet:
     """One ONNX file as a function from named arrays to named arrays, all with a batch axis.
 
@@ -99,10 +111,7 @@ class OrtNet:
         Raises:
             InputError: an input is missing or has a shape that the network does not take.
         """
-        missing = [name for name in self.inputs if name not in feeds]
-        if missing:
-            raise InputError(f"{self.path.name} needs the input '{missing[0]}', which this task does not prepare")
-        ready = {name: np.ascontiguousarray(feeds[name], dtype=dtype) for name, (_, dtype) in self.inputs.items()}
+        ready = fed(self.path, self.inputs, feeds)
         try:
             return dict(zip(self.outputs, self._session.run(None, ready)))
         except Exception as error:
