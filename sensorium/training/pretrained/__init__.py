@@ -73,7 +73,7 @@ def convert(
         entries, operators = [], Counter[str]()
         inputs: dict[str, Any] = {}
         outputs: list[str] = []
-        notes = list(checkpoint.notes)
+        notes: list[str] = []
         for stem, part in form.parts(checkpoint).items():
             path = new / "onnx" / f"{stem}.onnx"
             written = write(part, path, checkpoint.name, checkpoint.task)
@@ -94,6 +94,7 @@ def convert(
             inputs |= written.inputs
             outputs += [name for name in part.outputs if name not in outputs]
             notes += [f"{path.name}: {note}" for note in written.notes]
+        notes = [*checkpoint.notes, *notes]
         versions = {
             "torch": torch.__version__,
             "transformers": transformers.__version__,
