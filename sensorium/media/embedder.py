@@ -82,7 +82,7 @@ class Embedder:
         items = [self.prepare(source, prompt) for source in sources]
         found: list[np.ndarray] = [np.empty(0)] * len(items)
         for i, outputs in batches.outputs(net, items, self.encoder.padding):
-            states = first_of(outputs)[: len(items[i]["input_ids"])]
+            states = first_of(outputs)[: int(items[i]["attention_mask"].sum())]
             if way == "none":
                 vector = np.asarray(states)
             elif way is None and "sentence_embedding" in outputs:

@@ -18,7 +18,7 @@ import transformers
 
 from sensorium import files, model
 from sensorium.errors import InputError, SensoriumError
-from sensorium.training.pretrained import samples, sentence_pieces
+from sensorium.training.pretrained import samples, sentence_pieces, slow_tokenizers
 
 # What a model folder keeps of a checkpoint: everything that is neither weights nor code.
 KEPT = (".json", ".txt", ".jinja", ".model", ".bpe", ".md")
@@ -190,7 +190,8 @@ def write_tokenizer(folder: Path, out: Path, notes: list[str]) -> None:
     try:
         with quiet():
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        own = getattr(tokenizer, "backend_tokenizer", None) or sentence_pieces.tokenizer_of(tokenizer)
+        own = getattr(tokenizer, "backend_tokenizer", None) or slow_tokenizers.converted(tokenizer)
+        own = own or sentence_pieces.tokenizer_of(tokenizer)
         text = own.to_str()
     except Exception as error:  # no fast tokenizer, or none that this version can load
         if (folder / "tokenizer.json").is_file():

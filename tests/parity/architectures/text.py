@@ -124,6 +124,17 @@ def byte_level(folder: Path, framed: bool = True) -> Any:
     return _saved(own, folder, **names, model_input_names=["input_ids", "attention_mask"])
 
 
+def residues(folder: Path) -> Any:
+    """As ESM: a letter for each link of a protein, by a tokenizer that transformers has in Python only."""
+    import transformers as t
+
+    letters = "<cls> <pad> <eos> <unk> L A G V S E R T I D P K Q N F Y M H W C X B U Z O . - <mask>"
+    (folder / "vocab.txt").write_text(letters.replace(" ", "\n"))
+    tokenizer = t.EsmTokenizer(str(folder / "vocab.txt"), model_max_length=64)
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
 def make(family: Family, head: str, folder: Path) -> None:
     import torch
     import transformers as t
@@ -248,7 +259,7 @@ def cases() -> list[Architecture]:
             if head.endswith("ForSequenceClassification"):
                 options, task = {"top_k": None}, "text-classification"
                 theirs = {"top_k": None, "truncation": True}
-                if number % 3 == 0:
+                if number % 3 == 0 and family.tokenizer is not residues:
                     labels = {"candidate_labels": ["a fox", "東京", "words"], "multi_label": number % 2 == 0}
                     ask = partial(by_pipeline, head, "zero-shot-classification", labels)
                     asked = Architecture(
@@ -329,7 +340,8 @@ FAMILIES = [
     Family("big_bird", pieces, heads("BigBird", BODY, TOKENS), {"attention_type": "original_full"}),
     Family("longformer", byte_level, heads("Longformer", SEQUENCE, ANSWERS),
            {"attention_window": 16, "max_position_embeddings": 130}),
-    Family("esm", untyped, heads("Esm", SEQUENCE, TOKENS, MASKED, BODY), {"position_embedding_type": "rotary"}),
+    Family("esm", residues, heads("Esm", SEQUENCE, MASKED, BODY), {"position_embedding_type": "rotary"}),
+    Family("esm", untyped, heads("Esm", TOKENS)),
     Family("layoutlm", pieces, heads("LayoutLM", ANSWERS, BODY)),
     Family("xlm", pieces, heads("XLM", SEQUENCE, TOKENS, "ForQuestionAnsweringSimple", "WithLMHeadModel", BODY),
            {"emb_dim": 32, "n_layers": 2, "n_heads": 2, "mask_index": 4, "init_std": 0.3, "embed_init_std": 0.3}),
