@@ -402,6 +402,8 @@ def _resolve(config: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in defaults.items():
         if value is None:
             options[key] = False
+    if family == "Swin2SR" and isinstance(given.get("pad_size"), int):  # as older files call it
+        options["size_divisor"] = given["pad_size"]
     return options
 
 

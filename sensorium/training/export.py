@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import math
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -51,7 +52,7 @@ def write_network(part: Part, path: Path) -> None:
         part.write(path)
         return
     try:
-        with silent(), torch.no_grad(), free_sizes_kept():
+        with silent(), torch.no_grad(), free_sizes_kept(part.module):
             program = torch.onnx.export(
                 _Called(part.module).eval(),
                 (),
@@ -102,12 +103,28 @@ def reason_of(error: BaseException) -> str:
     return text[:300] or type(error).__name__
 
 
+class _Whole(type):
+    """`int`, but that a size that is free stays free."""
+
+    def __call__(cls, *given: Any) -> Any:
+        if given and isinstance(given[0], torch.SymInt):
+            return given[0]
+        return torch.sym_int(given[0]) if given and isinstance(given[0], torch.SymFloat) else int(*given)
+
+    def __instancecheck__(cls, one: Any) -> bool:
+        return isinstance(one, int)
+
+
+class _Int(metaclass=_Whole):
+    pass
+
+
 @contextlib.contextmanager
-def free_sizes_kept() -> Iterator[None]:
-    """Tensors that are made of sizes follow these, where PyTorch's export would write down those of the sample.
+def free_sizes_kept(module: nn.Module) -> Iterator[None]:
+    """What is made of sizes follows these, where PyTorch's export would write down those of the sample.
 
     Deformable DETR and its like put the sizes of their maps into a tensor, `torch.as_tensor([(height, width), ...])`,
-    and count their places, `torch.linspace(0.5, height - 0.5, height)`.
+    and count their places, `torch.linspace(0.5, height - 0.5, height)`; Depth Anything says `int(height * 14)`.
     """
 
     def any_free(data: Any) -> bool:
@@ -137,12 +154,18 @@ def free_sizes_kept() -> Iterator[None]:
         places = torch.arange(steps, dtype=kind) * ((high - low) / count.clamp(min=1)) + low
         return places.to(given["device"]) if given.get("device") is not None else places
 
+    files = {sys.modules[type(part).__module__] for part in module.modules()} - {sys.modules[__name__]}
+    files = {file for file in files if file.__name__.startswith("transformers.") and not hasattr(file, "int")}
+    for file in files:
+        vars(file)["int"] = _Int
     before = torch.tensor, torch.as_tensor, torch.linspace
     torch.tensor, torch.as_tensor, torch.linspace = kept(before[0]), kept(before[1]), linspace
     try:
         yield
     finally:
         torch.tensor, torch.as_tensor, torch.linspace = before
+        for file in files:
+            del vars(file)["int"]
 
 
 def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:

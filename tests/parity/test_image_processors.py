@@ -78,6 +78,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "RTDetr": [{"size": {"height": 320, "width": 256}, "do_normalize": True}],
     "Siglip2": [{"max_num_patches": 64}],
     "SuperPoint": [{"do_grayscale": True}],
+    "Swin2SR": [{"size_divisor": 16}, {"pad_size": 4}],
     "Vilt": [{"size": {"shortest_edge": 96}}],
     "Yolos": [{"size": {"shortest_edge": 64, "longest_edge": 100}}],
     "ZoeDepth": [{"size": {"height": 96, "width": 64}, "keep_aspect_ratio": False, "ensure_multiple_of": 32}],
@@ -210,3 +211,14 @@ def test_a_processor_that_nobody_knows_is_followed_by_its_keys() -> None:
         np.testing.assert_array_equal(image.preprocess(processor.to_dict(), picture), wanted)
     with pytest.raises(InputError, match="'tile_grid'"):
         image.preprocess({"image_processor_type": "NewestImageProcessor", "tile_grid": 3}, picture)
+
+
+def test_vivit_equals_transformers() -> None:
+    """Its only processor, without a backend, subtracts 1 after rescaling."""
+    from transformers.models.vivit.image_processing_vivit import VivitImageProcessor
+
+    processor = VivitImageProcessor(size={"shortest_edge": 40}, crop_size={"height": 32, "width": 32})
+    for name in ("odd", "tall", "alpha"):
+        picture = image.load(PICTURES[name])
+        wanted = np.asarray(processor([picture], return_tensors="np")["pixel_values"][0][0])
+        np.testing.assert_array_equal(image.preprocess(processor.to_dict(), picture), wanted)

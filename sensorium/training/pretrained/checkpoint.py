@@ -183,6 +183,11 @@ def complete_files(folder: Path, out: Path, notes: list[str]) -> None:
     if found and not (out / "preprocessor_config.json").exists():
         both = {k: v for part in reversed(parts) if isinstance(part, dict) for k, v in part.items()}
         (out / "preprocessor_config.json").write_text(files.dump_json(both), "utf-8")
+    if (out / "preprocessor_config.json").exists():
+        pictures = files.read_json(out / "preprocessor_config.json")
+        if pictures.get("image_processor_type") == "Swin2SRImageProcessor" and "size_divisor" in pictures:
+            both = {**pictures, "pad_size": pictures["size_divisor"]}  # what transformers.js reads
+            (out / "preprocessor_config.json").write_text(files.dump_json(both), "utf-8")
 
 
 def write_tokenizer(folder: Path, out: Path, notes: list[str]) -> None:

@@ -277,7 +277,7 @@ make_depth = maker("AutoModelForDepthEstimation", "depth_anything", ("DPT", squa
 make_features = maker("AutoModel", "resnet", ("ConvNext", CONVNEXT), {"embedding_size": 16, **FOUR})
 make_larger = maker("AutoModelForImageToImage", "swin2sr", ("Swin2SR", {}), SWIN2SR, 0.5)
 make_matte = maker(
-    "AutoModelForSemanticSegmentation", "segformer", ("Segformer", square(64)),
+    "AutoModelForSemanticSegmentation", "segformer", ("ViT", square(64)),
     {"id2label": {0: "foreground"}, "hidden_sizes": [16, 24, 32, 40], "num_attention_heads": [1, 2, 4, 5],
      "depths": [1, 1, 1, 1], "decoder_hidden_size": 32},
 )  # fmt: skip
