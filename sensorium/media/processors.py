@@ -174,7 +174,7 @@ _FAMILIES: dict[str, dict[str, Any]] = {
     "Sam3": {**_SQUARE, **_HALF, "size": 1008},
     "SegGpt": {**_SQUARE, **_IMAGENET, "size": 448, "resample": 3},
     "Segformer": {**_SQUARE, **_IMAGENET, "size": 512},
-    "Siglip": {**_SHORT, **_HALF, "size": 224, "resample": 3},
+    "Siglip": {**_SHORT, **_HALF, "size": [224, 224], "resample": 3},
     "Siglip2": {**_SQUARE, **_HALF, "patch_size": 16, "max_num_patches": 256, "resize": "siglip2"},
     "SuperGlue": {**_GREY, "do_grayscale": True},
     "SuperPoint": {**_GREY, "do_grayscale": False},
