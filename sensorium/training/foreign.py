@@ -7,6 +7,7 @@ Which axes are free is found by trying: PyTorch runs the network with other size
 from __future__ import annotations
 
 import inspect
+import itertools
 import logging
 import warnings
 from collections.abc import Callable, Sequence
@@ -96,6 +97,15 @@ def guesses(parameters: Sequence[torch.Tensor], side: Sequence[int] | None) -> l
     return [(2, 3, *(side or (32, 32)))]
 
 
+def types(names: Sequence[str], kinds: dict[str, torch.dtype]) -> list[dict[str, torch.dtype]]:
+    """Types that the inputs may have: numbers, whole numbers, and mixtures of both."""
+    if kinds:
+        return [kinds]
+    choices = itertools.product((torch.float32, torch.int64, torch.bool), repeat=min(len(names), 3))
+    found = [dict(zip(names, choice)) for choice in choices]
+    return [{name: choice.get(name, choice[names[0]]) for name in names} for choice in found]
+
+
 def settle(
     module: Callable[..., Any],
     names: Sequence[str],
@@ -115,7 +125,14 @@ def settle(
         given = dict(zip(names, told.values()))
     if all(given.values()):
         shapes = {name: tuple(shape or ()) for name, shape in given.items()}
-        if (reason := works(module, shapes, kinds)) is not None:
+        reason = None
+        for number in types(names, kinds):
+            found = works(module, shapes, number)
+            if found is None:
+                kinds |= number
+                return shapes
+            reason = reason or found
+        if reason is not None:
             raise InputError(f"it does not run on inputs of shape {_list(shapes)}: {reason}")
         return shapes
     tries: list[Sequence[Shape]] = [traced] if len(traced) == len(names) else []
@@ -125,7 +142,7 @@ def settle(
     reason = None
     for shapes in tries:
         named = dict(zip(names, (tuple(s) for s in shapes)))
-        for number in (kinds, dict.fromkeys(names, torch.int64)):
+        for number in types(names, kinds):
             found = works(module, named, number)
             if found is None:
                 kinds |= number
@@ -181,7 +198,7 @@ def free_axes(
 
 def publish(
     module: Callable[..., Any],
-    write: Callable[[Sample, list[str], dict[str, dict[int, str]], Path], None],
+    writers: Sequence[Callable[[Sample, list[str], dict[str, dict[int, str]], Path], None]],
     shapes: dict[str, Shape],
     kinds: dict[str, torch.dtype],
     folder: str,
@@ -197,7 +214,7 @@ def publish(
     none: dict[str, dict[int, str]] = {n: {} for n in shapes}
     choices = [free, *([batch] if batch != free else []), *([none] if none != batch else [])]
     target, reason = Path(folder) / "model.onnx", ""
-    for chosen in choices:
+    for chosen, write in itertools.product(choices, writers):
         sizes = {
             n: tuple(max(2, k) if chosen[n].get(a) == "batch" else k for a, k in enumerate(s))
             for n, s in shapes.items()
@@ -281,17 +298,15 @@ def script(
     shapes: dict[str, list[int]],
     image_size: list[int] | None,
 ) -> dict[str, Any]:
-    """TorchScript. Its operators are compared with those that the exporter knows before it is run."""
+    """TorchScript. Its operators are looked through before it is run."""
     try:
         module = torch.jit.load(path, map_location="cpu").eval()
     except Exception as error:
         raise InputError(f"{path}: not TorchScript that PyTorch {torch.__version__} loads: {_line(error)}") from None
     unknown = _operators(module)
     if unknown:
-        raise InputError(
-            f"{path}: the operator{'s' * (len(unknown) > 1)} {', '.join(unknown)} cannot be written as ONNX"
-        )
-    arguments = [a for a in module.forward.schema.arguments if a.name != "self"]
+        raise InputError(f"{path}: refused: its operator {', '.join(unknown)} is not one that only computes")
+    arguments = module.forward.schema.arguments[1:]  # the first is the module itself
     names = [
         a.name for a in arguments if not a.has_default_value() or ("Tensor" in str(a.type) and "Opt" not in str(a.type))
     ]
@@ -301,23 +316,30 @@ def script(
     found = settle(module, names, kinds, told, [tuple(s) for s in traced], parameters, image_size)
 
     def write(feeds: Sample, outputs: list[str], free: dict[str, dict[int, str]], target: Path) -> None:
-        named = any(name for name, _ in call(module, feeds))
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            inputs = tuple(feeds.values())
-            torch.onnx.export(
-                torch.jit.trace(_Flat(module), inputs, strict=False, check_trace=False) if named else module,
-                inputs,
-                str(target),
-                input_names=list(feeds),
-                output_names=outputs,
-                dynamic_axes=free,
-                opset_version=OPSET,
-                dynamo=False,
-            )
-        _renamed(target, list(feeds))
+        traced_network(module, feeds, outputs, free, target)
 
-    return publish(module, write, found, kinds, folder)
+    return publish(module, [write], found, kinds, folder)
+
+
+def traced_network(
+    module: Any, feeds: Sample, outputs: list[str], free: dict[str, dict[int, str]], target: Path
+) -> None:
+    """Write a network by way of TorchScript."""
+    named = any(name for name, _ in call(module, feeds))
+    inputs = tuple(feeds.values())
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            torch.jit.trace(_Flat(module), inputs, strict=False, check_trace=False) if named else module,
+            inputs,
+            str(target),
+            input_names=list(feeds),
+            output_names=outputs,
+            dynamic_axes=free,
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    _renamed(target, list(feeds))
 
 
 class _Flat(nn.Module):
@@ -337,31 +359,22 @@ def _line(error: Exception) -> str:
 
 
 def _operators(module: Any) -> list[str]:
-    """The operators in a TorchScript module that the exporter does not know: what it knows touches no file."""
-    from torch.onnx._internal.torchscript_exporter.registration import registry
-
+    """The operators of a TorchScript module that do more than compute: not of PyTorch, or touching files."""
     found: dict[str, None] = {}
     stack = list(module.inlined_graph.nodes())
     while stack:
         node = stack.pop()
         stack += [inner for block in node.blocks() for inner in block.nodes()]
         kind = node.kind()
-        if kind.startswith("prim::") and kind not in ("prim::PythonOp", "prim::rpc_async", "prim::fork"):
-            continue
-        if not registry.is_registered_op(kind, OPSET) and kind not in EVALUATED:
+        if not kind.startswith(("aten::", "prim::")) or kind in OUTSIDE:
             found[kind] = None
     return list(found)
 
 
-# Of numbers, lists and texts: folded before they would be written.
-EVALUATED = frozenset(
-    f"aten::{name}"
-    for name in ("__getitem__", "__contains__", "__is__", "__isnot__", "__not__", "__and__", "__or__", "append", "len",
-                 "format", "warn", "dim", "size", "ne", "eq", "lt", "gt", "le", "ge", "add", "sub", "mul", "div",
-                 "floordiv", "remainder", "neg", "Int", "Float", "Bool", "IntImplicit", "FloatImplicit",
-                 "ScalarImplicit", "list", "slice", "extend", "insert", "pop", "is_floating_point", "keys", "values",
-                 "items", "floor", "ceil", "round", "sqrt", "pow", "min", "max", "abs", "mod", "numel", "device", "str",
-                 "__range_length", "__derive_index", "_set_item", "sorted", "copy", "clone", "detach", "contiguous")
+# Of all operators that TorchScript can name, those that open files, talk to other machines, or call Python.
+OUTSIDE = frozenset(
+    {"aten::save", "aten::from_file", "aten::_print", "prim::Print", "prim::PythonOp", "prim::rpc_async",
+     "prim::rpc_sync", "prim::rpc_remote", "prim::fork", "prim::CallFunction"}
 )  # fmt: skip
 
 
@@ -409,7 +422,7 @@ def exported(folder: str, path: str) -> dict[str, Any]:
                     dim.dim_param = renamed[dim.dim_param]
         onnx.save(proto, target)
 
-    return publish(module, write, shapes, kinds, folder, free)
+    return publish(module, [write], shapes, kinds, folder, free)
 
 
 def _signature(program: Any) -> tuple[list[str], dict[str, Shape], dict[str, torch.dtype], dict[str, dict[int, str]]]:
@@ -559,7 +572,7 @@ def layers(
     def write(feeds: Sample, outputs: list[str], free: dict[str, dict[int, str]], target: Path) -> None:
         write_network(Part(module, feeds, outputs, free), target)
 
-    return publish(module, write, found, kinds, folder)
+    return publish(module, [write, lambda *given: traced_network(module, *given)], found, kinds, folder)
 
 
 def fill(module: nn.Module, arrays: dict[str, torch.Tensor], where: str) -> None:

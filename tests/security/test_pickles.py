@@ -178,3 +178,24 @@ def test_arrays_of_objects_are_refused(name: str, tmp_path: Path) -> None:
         sensorium.convert(path, out=tmp_path / "m", check=path)
     assert not marker.exists()
     assert not outside(events, tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torchscript_that_would_touch_files_is_refused_before_it_runs(tmp_path: Path) -> None:
+    """An operator of TorchScript that maps a file into memory, and a method that runs while the file is loaded."""
+
+    class Reads(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + torch.from_file("/etc/hostname", False, 1, dtype=torch.uint8)
+
+    torch.jit.script(Reads()).save(str(tmp_path / "m.pt"))
+    with pytest.raises(InputError, match=r"refused: its operator aten::from_file"):
+        sensorium.convert(tmp_path / "m.pt", out=tmp_path / "out")
+    with zipfile.ZipFile(tmp_path / "m.pt") as archive:
+        members = {n: archive.read(n) for n in archive.namelist()}
+    code = next(n for n in members if n.endswith("__torch__.py") or ("/code/" in n and n.endswith(".py")))
+    members[code] += b"\n  def __setstate__(self, state: int) -> NoneType:\n    return None\n"
+    (tmp_path / "s.pt").write_bytes(zipped(members))
+    with pytest.raises(InputError, match="__setstate__"):
+        sensorium.convert(tmp_path / "s.pt", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -308,6 +308,21 @@ def _scatter_less(net: Net, node: Node, inputs: list[str]) -> str:
     return net.op("ScatterND", inputs[0], inputs[1], net.op("Neg", inputs[2]), reduction="add")
 
 
+@operator("SparseToDense")
+def _dense(net: Net, node: Node, inputs: list[str]) -> str:
+    places, shape, values, usual = inputs
+    empty = net.op("Expand", usual, net.op("Cast", shape, to=7))
+    known = net.graph.find_shape(places)
+    if known is not None and 0 in known:
+        return empty
+    rank = net.graph.rank(places)
+    if rank < 2:  # places along the one axis
+        places = net.op("Reshape", places, net.ints([-1, 1]))
+    if net.graph.rank(values) == 0:
+        values = net.op("Expand", values, net.op("Shape", places, end=1))
+    return net.op("ScatterND", empty, net.op("Cast", places, to=7), values)
+
+
 @operator("UnsortedSegmentSum", "UnsortedSegmentMax", "UnsortedSegmentMin")
 def _segments(net: Net, node: Node, inputs: list[str]) -> str:
     x, places, count = inputs
