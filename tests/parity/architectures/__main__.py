@@ -53,7 +53,11 @@ def main(words: list[str]) -> int:
     worst: dict[tuple[str, str], tuple[int, float, float]] = {}
     rows: dict[tuple[str, str], str | None] = {}
     kinds = 0
-    for area, case in ((area, case) for area, cases in areas().items() for case in cases):
+    listed = [(area, case) for area, cases in areas().items() for case in cases]
+    first = {case.model_type: number for number, (_, case) in reversed(list(enumerate(listed)))}
+    # Each model type once before any of them again.
+    order = sorted(range(len(listed)), key=lambda number: first[listed[number][1].model_type] != number)
+    for area, case in (listed[number] for number in order):
         key, name = (case.model_type, case.task), f"{area} {case.model_type} {case.task}"
         if words and not any(word in name for word in words):
             continue
