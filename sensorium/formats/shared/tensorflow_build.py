@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from sensorium.formats.shared.tensorflow_graph import Moves, Net, Node, Scope, S
 # Modules of operators: importing them registers these.
 __all__ = ["build", "tensorflow_control", "tensorflow_math", "tensorflow_ops", "tensorflow_pictures"]
 
-EXAMPLE, OTHER = 48, 64  # sizes of a free axis in the example, and in the one that tells what follows from it
+EXAMPLE, OTHER = 64, 96  # sizes of a free axis in the example, and in the one that tells what follows from it
+LARGE = 256  # of a picture, where the example is too small
 INPUTS: dict[str, Any] = {"DT_FLOAT": np.float32, "DT_INT32": np.int32, "DT_INT64": np.int64, "DT_BOOL": np.bool_,
                           "DT_UINT8": np.uint8, "DT_INT8": np.int8, "DT_HALF": np.float16,
                           "DT_DOUBLE": np.float64}  # fmt: skip
@@ -26,7 +28,7 @@ BACK = {"DT_INT32": 6, "DT_UINT8": 2, "DT_INT8": 3, "DT_INT16": 5, "DT_HALF": 10
 
 @operator("Const", "HostConst")
 def _const(net: Net, node: Node, inputs: list[Value]) -> Value:
-    value = net.source.constants.get(node.name) if not node.path else None
+    value = net.source.constants.get(node.name) if net.in_main else None
     if value is None:
         value = node.get("value")
     if callable(value):
@@ -40,7 +42,7 @@ def _const(net: Net, node: Node, inputs: list[Value]) -> Value:
 
 @operator("Placeholder", "PlaceholderV2")
 def _placeholder(net: Net, node: Node, inputs: list[Value]) -> Value:
-    if node.path:
+    if not net.in_main:
         raise node.fault("an input within a function is not converted")
     wanted = {net.source.inputs[name].removesuffix(":0"): name for name in net.source.inputs}
     name = wanted.get(node.name) or (f"{node.name}:0" if net.source.numbered else node.name)
@@ -98,6 +100,25 @@ def build(name: str, producer: str, source: Source, outputs: Sequence[str], opti
     Raises:
         InputError: a node is unknown, missing, or cannot be converted.
     """
+    try:
+        return _build(name, producer, source, outputs, options)
+    except InputError as error:
+        # The example may be too small for a network of any size.
+        if options.image_size is not None or options.shapes or not any(_open(n) for n in source.nodes):
+            raise
+        try:
+            return _build(name, producer, source, outputs, replace(options, image_size=(LARGE, LARGE)))
+        except InputError:
+            raise error from None
+
+
+def _open(node: Node) -> bool:
+    """Whether a node is an input for pictures of any size."""
+    shape = node.get("shape") if node.op in ("Placeholder", "PlaceholderV2") else None
+    return isinstance(shape, list) and len(shape) == 4 and -1 in shape[1:3]
+
+
+def _build(name: str, producer: str, source: Source, outputs: Sequence[str], options: Options) -> Graph:
     for vary in ({"batch", "sizes"}, {"batch"}, {"sizes"}, set[str]()):
         asked: dict[Any, Any] = {}
         probe = Net(Graph(name, producer), source, options, vary)
@@ -127,7 +148,7 @@ def _fill(net: Net, outputs: Sequence[str]) -> None:
     for variable in source.variables.values():
         variable.value = None
     wanted = {name: source.outputs.get(name, name) for name in outputs} if outputs else dict(source.outputs)
-    scope = Scope(net, source.nodes)
+    scope = Scope(net, source.nodes, main=True)
     if not wanted:
         used = {scope.place(i)[0] for node in source.nodes for i in node.inputs}
         quiet = ("NoOp", "Const", "Placeholder", "Assert")

@@ -53,7 +53,7 @@ def _function(net: Net, node: Node, key: str) -> Function:
 @operator("VarHandleOp", "VariableV2", "Variable", loose=True)
 def _variable(net: Net, node: Node, inputs: list[Value]) -> Value:
     variable = net.source.variables.get(node.name)
-    if variable is None or node.path:
+    if variable is None or not net.in_main:
         raise node.fault("a variable within a function is not converted")
     return variable if node.op == "VarHandleOp" else net.read(node, variable)
 
@@ -454,7 +454,7 @@ def _old_loop(scope: Scope, wanted: Node) -> None:
     test = before(before(variables[0][2], 1))
 
     def inside(values: list[Value]) -> Scope:
-        inner = Scope(net, [], f"{scope.path}{wanted.name}/")
+        inner = Scope(net, [], f"{scope.path}{wanted.name}/", main=scope.main)
         inner.nodes = nodes
         inner.done = {**scope.done, **{name: [value] for name, value in fixed.items()}}
         for (_, merge, switch, _), value in zip(variables, values):
@@ -577,6 +577,8 @@ def _counts(net: Net, body: Function, inputs: Sequence[Value], number: int) -> i
         return None
     if others[0] in nodes and nodes[others[0]].op == "Const":
         value = nodes[others[0]].get("value")
+        if body.name not in net.source.functions:  # the graph's own nodes: of TensorFlow.js, values are kept elsewhere
+            value = net.source.constants.get(others[0], value)
         array = value() if callable(value) else value
     elif others[0] in body.arguments:  # a constant that is handed in
         given = inputs[body.arguments.index(others[0])]

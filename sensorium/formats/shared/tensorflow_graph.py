@@ -228,6 +228,11 @@ class Net:
         self._twins: dict[tuple[int, str], str] = {}
         self._count: Counter[str] = Counter()
 
+    @property
+    def in_main(self) -> bool:
+        """Whether the node at hand is one of the graph itself, and not of a function."""
+        return self.scope is not None and self.scope.main
+
     def op(self, op: str, *inputs: str, **attributes: Any) -> str:
         """Add an operator; of stored arrays it is worked out here, and of channels-first values, channels first."""
         if op in FOLDED and (array := self._folded(op, inputs, attributes)) is not None:
@@ -394,10 +399,19 @@ class Scope:
     Args:
         path: where it is called, for names.
         bound: values of its arguments.
+        main: whether these are the nodes of the graph itself, and not of a function.
     """
 
-    def __init__(self, net: Net, nodes: Sequence[Node], path: str = "", bound: Mapping[str, Value] | None = None):
+    def __init__(
+        self,
+        net: Net,
+        nodes: Sequence[Node],
+        path: str = "",
+        bound: Mapping[str, Value] | None = None,
+        main: bool = False,
+    ):
         self.net = net
+        self.main = main
         self.path = path
         self.nodes = {node.name: node for node in nodes}
         if len(self.nodes) < len(nodes):
