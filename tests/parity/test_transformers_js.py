@@ -23,6 +23,8 @@ from tests.cases import Trained
 
 pytestmark = pytest.mark.node
 
+TEXTS = ["The quick brown fox.", "Größe und Maß, naïve café!", "東京の天気", "two\nlines"]
+
 SCRIPT = """
 const { createRequire } = require('module');
 const { pathToFileURL } = require('url');
@@ -36,7 +38,11 @@ const path = require('path');
   env.localModelPath = root;
   const ask = await pipeline(task, 'model', { dtype: 'fp32' });
   const answers = [];
-  for (const input of JSON.parse(inputs)) answers.push(await ask(input, JSON.parse(options)));
+  const { also = [], ...rest } = JSON.parse(options);  // what stands between the input and the options
+  for (const input of JSON.parse(inputs)) {
+    const found = await ask(input, ...also, rest);
+    answers.push(found.tolist ? found.tolist() : found);
+  }
   console.log(JSON.stringify(answers));
 })();
 """
@@ -71,6 +77,53 @@ def test_labels_and_scores(task: str, models: Callable[[str], Trained], tmp_path
     for mine, other in zip(ours(trained, inputs, top_k=3), theirs):
         assert [x["label"] for x in mine] == [x["label"] for x in other]
         assert all(close(x["score"], y["score"]) for x, y in zip(mine, other))
+
+
+def test_tokens_and_their_labels(models: Callable[[str], Trained], tmp_path: Path) -> None:
+    trained = models("token-classification")
+    theirs = in_node(trained.run / "model", "token-classification", TEXTS, {}, tmp_path)
+    for mine, other in zip(ours(trained, TEXTS, aggregation_strategy="none"), theirs):
+        assert [(m["entity"], m["index"], m["word"]) for m in mine] == [
+            (o["entity"], o["index"], o["word"]) for o in other
+        ]  # fmt: skip
+        assert all(close(m["score"], o["score"]) for m, o in zip(mine, other))
+
+
+def test_answers_to_questions(models: Callable[[str], Trained], tmp_path: Path) -> None:
+    """transformers.js answers as its tokenizer writes words, without saying where they stand, and reads no windows."""
+    trained = models("question-answering")
+    context = "The quick brown fox jumps."
+    asked = ["Who jumps?", "What is it, then?"]
+    theirs = in_node(trained.run / "model", "question-answering", asked, {"also": [context]}, tmp_path)
+    sources = [{"question": q, "context": context} for q in asked]
+    for mine, other in zip(ours(trained, sources, align_to_words=False, max_answer_len=99), theirs):
+        assert mine["answer"].lower().split() == other["answer"].split()
+        assert close(mine["score"], other["score"])
+
+
+def test_gaps(models: Callable[[str], Trained], tmp_path: Path) -> None:
+    trained = models("fill-mask")
+    inputs = [f"{text} [MASK]" for text in TEXTS]
+    theirs = in_node(trained.run / "model", "fill-mask", inputs, {"top_k": 3}, tmp_path)
+    for mine, other in zip(ours(trained, inputs, top_k=3), theirs):
+        assert [m["token"] for m in mine] == [o["token"] for o in other]
+        assert all(close(m["score"], o["score"]) for m, o in zip(mine, other))
+
+
+def test_labels_given_with_the_text(models: Callable[[str], Trained], tmp_path: Path) -> None:
+    trained = models("zero-shot-classification")
+    labels = ["a fox", "words"]
+    theirs = in_node(trained.run / "model", "zero-shot-classification", TEXTS, {"also": [labels]}, tmp_path)
+    for mine, other in zip(ours(trained, TEXTS, candidate_labels=labels), theirs):
+        assert [m["label"] for m in mine] == other["labels"]
+        assert all(close(m["score"], score) for m, score in zip(mine, other["scores"]))
+
+
+def test_features(models: Callable[[str], Trained], tmp_path: Path) -> None:
+    trained = models("feature-extraction")
+    options = {"pooling": "mean", "normalize": True}
+    theirs = in_node(trained.run / "model", "feature-extraction", TEXTS, options, tmp_path)
+    assert np.allclose(ours(trained, TEXTS, **options), [t[0] for t in theirs], atol=1e-5)
 
 
 @pytest.mark.parametrize("task", ["text-generation", "text2text-generation", "summarization"])

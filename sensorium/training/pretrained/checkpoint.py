@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors.torch import save_file
 
 from sensorium import files, model
 from sensorium.errors import InputError, SensoriumError
@@ -164,9 +165,13 @@ def copy_files(folder: Path, out: Path) -> None:
     for path in sorted(folder.glob("*/config.json")):  # such as 1_Pooling of sentence-transformers
         (out / path.parent.name).mkdir()
         shutil.copyfile(path, out / path.parent.name / path.name)
-        weights = path.with_name("model.safetensors")  # of a Dense layer after the pooling
-        if weights.is_file() and "out_features" in files.read_json(path):
-            shutil.copyfile(weights, out / path.parent.name / weights.name)
+        if "out_features" in files.read_json(path):  # a layer after the pooling
+            weights, older = path.with_name("model.safetensors"), path.with_name("pytorch_model.bin")
+            target = out / path.parent.name / weights.name
+            if weights.is_file():
+                shutil.copyfile(weights, target)
+            elif older.is_file():
+                save_file(torch.load(older, map_location="cpu", weights_only=True), target)
 
 
 def complete_files(folder: Path, out: Path, notes: list[str]) -> None:

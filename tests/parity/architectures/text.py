@@ -364,9 +364,56 @@ FAMILIES = [
            {"d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 37, "max_position_embeddings": None}),
 ]  # fmt: skip
 
-ARCHITECTURES = cases()
+
+def make_sentences(folder: Path) -> None:
+    """A folder of sentence-transformers: two ways of pooling, a layer, vectors of the length 1."""
+    import json
+
+    import torch
+
+    make(FAMILIES[0], "BertModel", folder)
+    kinds = {"": "Transformer", "1_Pooling": "Pooling", "2_Dense": "Dense", "3_Normalize": "Normalize"}
+    modules = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds.items()]
+    layer = {"in_features": 64, "out_features": 24, "bias": True}
+    files = {
+        "modules.json": modules,
+        "sentence_bert_config.json": {"max_seq_length": 20, "do_lower_case": False},
+        "config_sentence_transformers.json": {"prompts": {"query": "word: "}, "default_prompt_name": "query"},
+        "1_Pooling/config.json": {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True},
+        "2_Dense/config.json": {**layer, "activation_function": "torch.nn.modules.activation.Tanh"},
+    }
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(json.dumps(content))
+    linear = torch.nn.Linear(64, 24)
+    torch.save({f"linear.{k}": v for k, v in linear.state_dict().items()}, folder / "2_Dense" / "pytorch_model.bin")
+
+
+def expect_sentences(folder: Path, sources: list[Any]) -> list[Any]:
+    """What sentence-transformers computes."""
+    import torch
+    import transformers as t
+
+    model = t.BertModel.from_pretrained(folder).eval()
+    tokenizer = t.AutoTokenizer.from_pretrained(folder)
+    layer = torch.load(folder / "2_Dense" / "pytorch_model.bin", weights_only=True)
+    answers = []
+    for source in sources:
+        tokens = tokenizer(f"word: {source}", truncation=True, max_length=20, return_tensors="pt")
+        with torch.no_grad():
+            states = model(**tokens).last_hidden_state[0]
+        both = torch.cat([states[0], states.mean(0)])
+        vector = torch.tanh(layer["linear.weight"] @ both + layer["linear.bias"])
+        answers.append(torch.nn.functional.normalize(vector, dim=0).tolist())
+    return answers
 
 
 def tiny(head: str) -> Callable[[Path], None]:
     """Writes a tiny BERT with this head, for tests of the task."""
     return partial(make, FAMILIES[0], f"Bert{head}")
+
+
+ARCHITECTURES = [
+    *cases(),
+    Architecture("bert", "feature-extraction", make_sentences, expect_sentences, partial(texts, FAMILIES[0], "")),
+]
