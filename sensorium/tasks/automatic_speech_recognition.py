@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -373,7 +374,7 @@ class Task:
             for _ in own:
                 new = [token for token in next(rest) if token not in special]
                 joined += new[_overlap(joined, new) if joined else 0 :]
-            yield text.decode(self._decoder, joined).strip()
+            yield self._text(joined).strip()
 
     def _heard(
         self,
@@ -412,6 +413,14 @@ class Task:
                 parts = [word for part in parts for word in part.words]
             yield Transcript(said, [Chunk(part.text, part.timestamp) for part in parts] if granularity else [])
 
+    def _text(self, tokens: list[int]) -> str:
+        """The text of tokens: by tokenizer.json, or else from the pieces of words in vocab.json."""
+        if self.tokenizer:
+            return text.decode(self._decoder, tokens)
+        pieces = {number: piece for piece, number in self.numbers.items()}
+        said = "".join(pieces.get(token, "") for token in tokens).replace("▁", " ")
+        return said.upper() if self.tokenizer_config.get("do_upper_case") else said
+
     def _setting(self, settings: Mapping[str, Any], *names: str) -> int:
         """The first of these values that generation_config.json or config.json says."""
         nested = [self.config.get(part) or {} for part in ("decoder", "text_config")]
@@ -425,6 +434,8 @@ class Task:
     @cached_property
     def _special(self) -> frozenset[int]:
         """Tokens that say nothing."""
+        if not self.tokenizer:
+            return frozenset(number for piece, number in self.numbers.items() if re.fullmatch("<.*>", piece))
         added = self._decoder.get_added_tokens_decoder()
         return frozenset(number for number, token in added.items() if token.special)
 

@@ -113,3 +113,37 @@ def test_sounds_normalised_over_time_are_not_filled_up():
     t = task()
     grouped = Task({**t.config, "feat_extract_norm": "group"}, RAW, t.tokenizer_config, VOCABULARY)
     assert grouped.padding == {}
+
+
+class Letters:
+    """A network that answers the letter that the loudness of each frame says."""
+
+    def __init__(self):
+        self.inputs = {"input_values": (["batch", "samples"], np.float32)}
+
+    def __call__(self, feeds):
+        values = feeds["input_values"]
+        frames = (values.shape[1] - 10) // 5 + 1
+        frames = (frames - 3) // 2 + 1
+        levels = np.rint(values[:, : frames * 10 : 10] * 10).astype(int)
+        return {"logits": np.eye(len(VOCABULARY), dtype=np.float32)[levels]}
+
+
+def test_long_sounds_are_heard_in_pieces():
+    t = task()
+    t.preprocessor = {**RAW, "do_normalize": False}
+    rng = np.random.default_rng(0)
+    labels = rng.integers(1, len(VOCABULARY), 400).repeat(7)
+    sound = Audio((labels.repeat(10) / 10).astype(np.float32), 16000)
+    (whole,) = t.predict({"model": Letters()}, [sound], return_timestamps=True)
+    (joined,) = t.predict({"model": Letters()}, [sound], return_timestamps=True, chunk_length_s=0.5)
+    assert joined.text == whole.text
+    assert [c.text for c in joined.chunks] == [c.text for c in whole.chunks]
+    for a, b in zip(joined.chunks, whole.chunks):
+        assert a.timestamp == pytest.approx(b.timestamp, abs=0.002)
+    letters = t.predict({"model": Letters()}, [sound], return_timestamps=True, granularity="char")[0].chunks
+    assert len(letters) > len(whole.chunks)
+    with pytest.raises(InputError, match="cannot overlap"):
+        t.predict({"model": Letters()}, [sound], chunk_length_s=1.0, stride_length_s=0.6)
+    with pytest.raises(InputError, match="granularity"):
+        t.predict({"model": Letters()}, [sound], return_timestamps=True, granularity="sentence")

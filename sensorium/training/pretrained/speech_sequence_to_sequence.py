@@ -7,6 +7,7 @@ of the steps before (`past_key_values.N.decoder.*`, `.encoder.*`), and gives sco
 
 from __future__ import annotations
 
+import inspect
 from itertools import zip_longest
 from typing import Any
 
@@ -17,7 +18,7 @@ from sensorium.errors import Refused
 from sensorium.training.networks.encoder_decoder import first_or_past
 from sensorium.training.plan import Part
 from sensorium.training.pretrained import samples
-from sensorium.training.pretrained.checkpoint import Checkpoint
+from sensorium.training.pretrained.checkpoint import Checkpoint, quiet
 
 TASK = "automatic-speech-recognition"
 NAMES = ("ForSpeechToText", "SpeechEncoderDecoderModel", "ForConditionalGeneration")
@@ -54,6 +55,8 @@ class Decoder(nn.Module):
     def __init__(self, model: Any, attention: bool = False) -> None:
         super().__init__()
         self.decoder, self.head = decoder_of(model)
+        takes = inspect.signature(self.decoder.forward).parameters
+        self.ids = "input_ids" if "input_ids" in takes else "input_values"
         self.attention = attention
         self.seen: list[torch.Tensor] = []
         self.listening = [
@@ -69,7 +72,8 @@ class Decoder(nn.Module):
         return bool(self.listening) and all(hasattr(projections(module)[0], "weight") for module in self.listening)
 
     def run(self, ids: torch.Tensor, states: torch.Tensor, cache: Any) -> torch.Tensor:
-        return self.decoder(input_ids=ids, encoder_hidden_states=states, past_key_values=cache, use_cache=True)[0]
+        given = {self.ids: ids, "encoder_hidden_states": states, "past_key_values": cache}
+        return self.decoder(**given, use_cache=True)[0]
 
     def cross(self, states: torch.Tensor, widths: list[int]) -> list[torch.Tensor]:
         """Keys and values of the states, layer by layer."""
@@ -139,8 +143,34 @@ def decoder_of(model: Any) -> tuple[Any, Any]:
     return model.get_decoder(), model.get_output_embeddings()
 
 
+def write_characters(checkpoint: Checkpoint) -> None:
+    """tokenizer.json of SpeechT5, where there is none yet: a SentencePiece model whose pieces are single characters."""
+    if (checkpoint.out / "tokenizer.json").exists():
+        return
+    import tokenizers
+    import transformers
+    from transformers.convert_slow_tokenizer import SpmConverter
+
+    class Characters(SpmConverter):
+        def tokenizer(self, proto: Any) -> Any:
+            return tokenizers.Tokenizer(tokenizers.models.Unigram(self.vocab(proto), proto.trainer_spec.unk_id))
+
+        def post_processor(self) -> Any:
+            end = self.original_tokenizer
+            return tokenizers.processors.TemplateProcessing(
+                single=f"$A {end.eos_token}", special_tokens=[(end.eos_token, end.eos_token_id)]
+            )
+
+    with quiet():
+        tokenizer = transformers.SpeechT5Tokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
+        text = Characters(tokenizer).converted().to_str()
+    (checkpoint.out / "tokenizer.json").write_text(text, "utf-8")
+
+
 def parts(checkpoint: Checkpoint) -> dict[str, Part]:
     model = checkpoint.model
+    if checkpoint.name.startswith("SpeechT5"):
+        write_characters(checkpoint)
     if not (checkpoint.out / "generation_config.json").exists():
         model.generation_config.save_pretrained(checkpoint.out)
     first, second = (heard(checkpoint, other) for other in (False, True))

@@ -21,7 +21,13 @@ from sensorium.errors import InputError
 from sensorium.training.networks.encoder_decoder import first_or_past
 from sensorium.training.plan import Part
 from sensorium.training.pretrained.checkpoint import Checkpoint, quiet
-from sensorium.training.pretrained.speech_sequence_to_sequence import KINDS, empty_cache, pairs, projections
+from sensorium.training.pretrained.speech_sequence_to_sequence import (
+    KINDS,
+    empty_cache,
+    pairs,
+    projections,
+    write_characters,
+)
 from sensorium.training.pretrained.writing import write_traced
 
 PRIME = 2147483647
@@ -204,32 +210,9 @@ def vocoder_of(folder: Path) -> Any:
     raise InputError(f"{folder}: needs a vocoder: put a SpeechT5HifiGan checkpoint into a folder 'vocoder' in it")
 
 
-def write_characters(checkpoint: Checkpoint) -> None:
-    """tokenizer.json of a SentencePiece model whose pieces are single characters."""
-    import tokenizers
-    import transformers
-    from transformers.convert_slow_tokenizer import SpmConverter
-
-    class Characters(SpmConverter):
-        def tokenizer(self, proto: Any) -> Any:
-            return tokenizers.Tokenizer(tokenizers.models.Unigram(self.vocab(proto), proto.trainer_spec.unk_id))
-
-        def post_processor(self) -> Any:
-            end = self.original_tokenizer
-            return tokenizers.processors.TemplateProcessing(
-                single=f"$A {end.eos_token}", special_tokens=[(end.eos_token, end.eos_token_id)]
-            )
-
-    with quiet():
-        tokenizer = transformers.SpeechT5Tokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
-        text = Characters(tokenizer).converted().to_str()
-    (checkpoint.out / "tokenizer.json").write_text(text, "utf-8")
-
-
 def speecht5(checkpoint: Checkpoint) -> dict[str, Part]:
     model = checkpoint.model
-    if not (checkpoint.out / "tokenizer.json").exists():
-        write_characters(checkpoint)
+    write_characters(checkpoint)
     vocoder = vocoder_of(checkpoint.folder)
     config, reader = model.config, Reader(model).eval()
     text = {0: "batch_size", 1: "sequence_length"}

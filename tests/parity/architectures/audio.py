@@ -332,19 +332,10 @@ def expect_vits(folder: Path, sources: list[Any]) -> list[Any]:
 
 
 def make_speecht5(folder: Path) -> None:
-    import sentencepiece
     import transformers as t
 
     seed()
-    (folder / "said.txt").write_text("\n".join(PHRASES * 20))
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(folder / "said.txt"), model_prefix=str(folder / "spm_char"), model_type="char", vocab_size=46,
-        pad_id=1, bos_id=0, eos_id=2, unk_id=3, hard_vocab_limit=False, minloglevel=2,
-    )  # fmt: skip
-    tokenizer = t.SpeechT5Tokenizer(str(folder / "spm_char.model"))
-    tokenizer.save_pretrained(folder)
-    for name in ("said.txt", "spm_char.vocab"):
-        (folder / name).unlink()
+    tokenizer = characters(folder)
     t.SpeechT5FeatureExtractor().save_pretrained(folder)
     config = t.SpeechT5Config(
         vocab_size=len(tokenizer), hidden_size=24, encoder_layers=2, encoder_attention_heads=2, encoder_ffn_dim=37,
@@ -477,6 +468,41 @@ def make_speech_encoder_decoder(folder: Path) -> None:
     network.save_pretrained(folder)
 
 
+def characters(folder: Path) -> Any:
+    """A SentencePiece model of characters, as SpeechT5 has it."""
+    import sentencepiece
+    import transformers as t
+
+    (folder / "said.txt").write_text("\n".join(PHRASES * 20))
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(folder / "said.txt"), model_prefix=str(folder / "spm_char"), model_type="char", vocab_size=46,
+        pad_id=1, bos_id=0, eos_id=2, unk_id=3, hard_vocab_limit=False, minloglevel=2,
+    )  # fmt: skip
+    tokenizer = t.SpeechT5Tokenizer(str(folder / "spm_char.model"))
+    tokenizer.save_pretrained(folder)
+    for name in ("said.txt", "spm_char.vocab"):
+        (folder / name).unlink()
+    return tokenizer
+
+
+def make_speecht5_hearing(folder: Path) -> None:
+    import transformers as t
+
+    seed()
+    tokenizer = characters(folder)
+    t.SpeechT5FeatureExtractor().save_pretrained(folder)
+    special = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2}
+    config = t.SpeechT5Config(
+        vocab_size=len(tokenizer), hidden_size=24, encoder_layers=2, encoder_attention_heads=2, encoder_ffn_dim=37,
+        decoder_layers=2, decoder_attention_heads=2, decoder_ffn_dim=37, initializer_range=LARGE, **special,
+        conv_dim=(16, 16, 16), conv_stride=(5, 4, 4), conv_kernel=(10, 8, 4), feat_extract_norm="layer",
+        num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2, max_text_positions=200,
+    )  # fmt: skip
+    network = t.SpeechT5ForSpeechToText(config).eval()
+    network.generation_config = t.GenerationConfig(**special, max_length=24)
+    network.save_pretrained(folder)
+
+
 def expect_written(folder: Path, sources: list[Any]) -> list[Any]:
     import torch
     import transformers as t
@@ -584,4 +610,5 @@ ARCHITECTURES = [
     recogniser("moonshine", make_moonshine, expect_written),
     recogniser("speech_to_text", make_speech_to_text, expect_written),
     recogniser("speech-encoder-decoder", make_speech_encoder_decoder, expect_written),
+    recogniser("speecht5", make_speecht5_hearing, expect_written),
 ]  # fmt: skip
