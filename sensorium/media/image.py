@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from sensorium.errors import InputError
+from sensorium.media.processors import WHOLE as WHOLE
 from sensorium.media.processors import Geometry as Geometry
 from sensorium.media.processors import arrays as arrays
 from sensorium.media.processors import border as border

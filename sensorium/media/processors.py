@@ -40,6 +40,10 @@ _GREY = {**_SHORT, "size": [480, 640], "do_normalize": None, "steps": ("resize",
 _PAGE = {**_SQUARE, "do_pad": True, "do_thumbnail": True, "resize": "page"}
 _CLIP_224 = {**_SHORT, **_CLIP, **_CROP_224, "size": 224, "resample": 3}
 
+# The mask of a picture that fills its array: for networks that ask for one, as DETR in the folders that transformers.js
+# runs. They stretch it over their maps, so that any size will do; this is the one that they are given there.
+WHOLE = np.ones((64, 64), np.int64)
+
 # The steps, in order, of a family that names no others.
 _STEPS = ("resize", "crop", "values", "pad")
 # The keys that no file has: `square`, `resize` (the rule for the size), `pad` (the rule for filling up), `steps`. A

@@ -92,7 +92,7 @@ class Task:
 
     def prepare(self, source: Any, subtask: str | None = None) -> Arrays:
         """pixel_values: float32 (3, H, W); task_inputs: int64 (T,) where the network is told its task."""
-        arrays = dict(image.arrays(self.preprocessor, self.open(source)))
+        arrays = {**image.arrays(self.preprocessor, self.open(source)), "pixel_mask": image.WHOLE}
         if self._words is not None:
             ids = text.encode(self._words, f"the task is {self.subtask(subtask)}").ids
             length = int(self.config.get("task_seq_len", 77))

@@ -51,8 +51,8 @@ class Task(Detector):
         return image.load(source)
 
     def prepare(self, source: Any) -> Arrays:
-        """pixel_values: float32 (3, H, W)."""
-        return {"pixel_values": image.preprocess(self.preprocessor, self.open(source))}
+        """pixel_values: float32 (3, H, W); pixel_mask, for networks that ask for it."""
+        return {"pixel_values": image.preprocess(self.preprocessor, self.open(source)), "pixel_mask": image.WHOLE}
 
     def decode(self, outputs: Arrays, source: Any, *, threshold: float = 0.5) -> list[Detection]:
         """The objects, best score first.

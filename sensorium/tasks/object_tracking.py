@@ -70,8 +70,8 @@ class Task(Detector):
         return found
 
     def prepare(self, source: Any) -> Arrays:
-        """Of one frame, pixel_values: float32 (3, H, W)."""
-        return {"pixel_values": image.preprocess(self.preprocessor, image.load(source))}
+        """Of one frame, pixel_values: float32 (3, H, W); pixel_mask, for networks that ask for it."""
+        return {"pixel_values": image.preprocess(self.preprocessor, image.load(source)), "pixel_mask": image.WHOLE}
 
     def decode(
         self, outputs: Arrays, source: Any, *, threshold: float = FAINT

@@ -77,3 +77,7 @@ def test_baseline_and_picture(task, picture):
 def test_names_of_classes_are_needed(names):
     with pytest.raises(InputError, match="id2label"):
         Task.load({"config.json": {"id2label": names}, "preprocessor_config.json": PICTURES})
+
+
+def test_networks_that_ask_for_a_mask_get_one(task, picture):
+    assert task.prepare(picture)["pixel_mask"].all()
