@@ -130,6 +130,7 @@ def main(source: Path, target: Path) -> None:
     config = {
         "model_type": "whisper",
         "architectures": ["WhisperForConditionalGeneration"],
+        "is_encoder_decoder": True,
         "vocab_size": vocabulary,
         "d_model": width,
         "num_mel_bins": bands,
@@ -153,8 +154,16 @@ def main(source: Path, target: Path) -> None:
         names = {entry["id"]: entry["content"] for entry in tokens}
         generation["lang_to_id"] = {names[i]: i for i in told["lang_ids"] if i in names}
         generation["task_to_id"] = {kind: token[f"<|{kind}|>"] for kind in ("transcribe", "translate")}
-    features = {"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": bands, "sampling_rate": 16000,
-                "hop_length": 160, "n_fft": 400, "chunk_length": 30}  # fmt: skip
+    features = {
+        "feature_extractor_type": "WhisperFeatureExtractor",
+        "feature_size": bands,
+        "sampling_rate": 16000,
+        "hop_length": 160,
+        "n_fft": 400,
+        "chunk_length": 30,
+        "n_samples": 480000,
+        "nb_max_frames": 3000,
+    }
     tokenizer = {"tokenizer_class": "WhisperTokenizer", "eos_token": "<|endoftext|>", "bos_token": "<|endoftext|>",
                  "unk_token": "<|endoftext|>", "pad_token": "<|endoftext|>", "model_max_length": 1024}  # fmt: skip
     target.mkdir(parents=True)
