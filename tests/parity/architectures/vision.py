@@ -62,7 +62,7 @@ def enliven(model: Any, gain: float = 1.2) -> None:
 
     generator = torch.Generator().manual_seed(1)
     for name, weight in model.named_parameters():
-        if weight.ndim > 1 and not name.endswith(("table", "position_embeddings", "layer_scale")):
+        if weight.ndim > 1 and weight.numel() and not name.endswith(("table", "position_embeddings", "layer_scale")):
             weight.data.normal_(0, gain / weight[0].numel() ** 0.5, generator=generator)
         elif weight.ndim == 1 and name.endswith("bias"):
             weight.data.normal_(0, 0.1, generator=generator)
@@ -323,6 +323,7 @@ ARCHITECTURES = [
     detector("deformable_detr", "DeformableDetr", num_feature_levels=2,
              **{**DETR, "backbone_config": {**RESNET, "out_indices": [3, 4]}}),
     detector("table-transformer", **DETR),
+    detector("dab-detr", "ConditionalDetr", **{**DETR, "hidden_size": 32}),
     detector("yolos", "Yolos", {"size": {"shortest_edge": 64, "longest_edge": 96}},
              **{**SMALL, "image_size": [64, 96], "num_detection_tokens": 9}),
     detector("rt_detr", "RTDetr", square(64), **RT_DETR, backbone_config=RT_RESNET),
@@ -344,6 +345,10 @@ ARCHITECTURES = [
     features("convnextv2", "ConvNext", CONVNEXT, **FOUR),
     features("vit", "ViT", square(32), pool=True, **SMALL),
     features("dinov3_vit", "ViT", square(32), **SMALL),
+    features("dinov3_convnext", "ViT", square(32), pool=True, **FOUR),
+    features("hiera", "Bit", BIG_CROP, image_size=[64, 64], embed_dim=16, depths=[1, 1, 1, 1]),
+    features("mobilenet_v2", "MobileNetV2", CLIP_SQUARE, pool=True, depth_multiplier=0.25, min_depth=8),
+    features("swin", "ViT", square(32), pool=True, **SWIN),
     features("siglip_vision_model", "Siglip", square(32), pool=True, **SMALL),
     features("clip_vision_model", "CLIP", CLIP_SQUARE, pool=True, **SMALL),
     video("videomae", "VideoMAE", num_frames=4),
