@@ -41,8 +41,10 @@ def words(value: str) -> list[str]:
 
 
 def shape(value: str) -> tuple[str, tuple[int, ...]]:
-    """`data=1,3,224,224`."""
+    """`data=1,3,224,224`; `keep=` for a single number without axes."""
     name, _, sizes = value.rpartition("=")
+    if name and not sizes.strip():
+        return name, ()
     if not name or not all(s.strip().isdigit() and int(s) > 0 for s in sizes.split(",")):
         raise argparse.ArgumentTypeError(f"'{value}' is not NAME=SIZES, such as data=1,3,224,224")
     return name, tuple(int(s) for s in sizes.split(","))

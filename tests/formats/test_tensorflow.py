@@ -448,3 +448,32 @@ def test_a_graph_of_training(tmp_path: Path) -> None:
         formats.read([tmp_path / "model.meta"])
     with pytest.raises(InputError, match="without its graph"):
         formats.read([tmp_path / "model.index"])
+
+
+def test_an_input_that_is_a_single_number(tmp_path: Path) -> None:
+    data = graph(x(-1, 3), node("k", "Placeholder", dtype=Kind(1)), node("y", "Mul", "x", "k"))
+    with pytest.raises(InputError, match="k:0= for a single number"):
+        read(tmp_path, data)
+    network = read(tmp_path, data, shapes={"k": ()})
+    np.testing.assert_array_equal(run(network, X, np.array(2, np.float32))[0], 2 * X)
+
+
+def test_convolutions_keep_their_channels_first(tmp_path: Path) -> None:
+    """Between two convolutions nothing is turned, whatever works element by element there."""
+    kernel = RANDOM.normal(size=(1, 1, 3, 3)).astype(np.float32)
+    strides = [1, 1, 1, 1]
+    data = graph(
+        x(-1, 5, 5, 3),
+        const("w", kernel),
+        const("b", [1.0, 2.0, 3.0]),
+        node("one", "Conv2D", "x", "w", strides=strides, padding="SAME"),
+        node("biased", "BiasAdd", "one", "b"),
+        node("relu", "Relu6", "biased"),
+        node("two", "Conv2D", "relu", "w", strides=strides, padding="SAME"),
+        node("sum", "AddV2", "two", "relu"),
+    )
+    network = read(tmp_path, data)
+    given = RANDOM.normal(size=(2, 5, 5, 3)).astype(np.float32)
+    middle = np.clip(given @ kernel[0, 0] + [1, 2, 3], 0, 6)
+    np.testing.assert_allclose(run(network, given)[0], middle @ kernel[0, 0] + middle, rtol=1e-4, atol=1e-5)
+    assert network.kinds["Transpose"] == 2

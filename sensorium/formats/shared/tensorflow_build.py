@@ -52,10 +52,13 @@ def _placeholder(net: Net, node: Node, inputs: list[Value]) -> Value:
     options, shape = net.options, node.get("shape")
     if net.source.old and shape == []:
         shape = None
-    told = options.shapes.get(name) or options.shapes.get(node.name)
+    told = options.shapes.get(name, options.shapes.get(node.name))
     hint = next((h for h in (told, options.example(name), options.example(node.name)) if h is not None), None)
     if shape is None and hint is None:
-        raise node.fault(f"the shape of this input is not in the file; give it: --shape {name}=1,224,224,3")
+        raise node.fault(
+            f"the shape of this input is not in the file; give it: --shape {name}=1,224,224,3 "
+            f"(or {name}= for a single number)"
+        )
     if shape is None:
         shape = [-1, *(hint or ())[1:]] if hint else []
     if hint is not None and (

@@ -295,19 +295,6 @@ def _scatter(net: Net, node: Node, inputs: list[str]) -> str:
     return net.op("ScatterND", empty, places, updates, reduction=None if kind == np.bool_ else "add")
 
 
-@operator("SparseToDense")
-def _dense(net: Net, node: Node, inputs: list[str]) -> str:
-    places, shape, values, other = inputs
-    rank = net.graph.rank(places)
-    if rank == 0:
-        places = net.op("Reshape", places, net.ints([1, 1]))
-    elif rank == 1:
-        places = net.op("Unsqueeze", places, net.ints([1]))
-    if net.graph.rank(values) == 0:
-        values = net.op("Expand", values, net.op("Shape", places, start=0, end=1))
-    return net.op("ScatterND", net.op("Expand", other, shape), places, values)
-
-
 SCATTER = {"TensorScatterUpdate": None, "TensorScatterAdd": "add", "TensorScatterMax": "max", "TensorScatterMin": "min"}
 
 

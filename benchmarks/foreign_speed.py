@@ -1,0 +1,162 @@
+"""Speed of converted models in ONNX Runtime, against the framework that each came from, on one machine.
+
+    python benchmarks/foreign_speed.py MODEL... [--python tensorflow=/venvs/tf/bin/python] [--seconds 3]
+
+Each MODEL is a folder with the files of one model. The frameworks are run by the interpreters named (this one where
+none is): OpenCV's dnn module for Caffe and Darknet, TensorFlow for frozen graphs and SavedModels, LiteRT for TFLite.
+Both sides get one thread and the same made-up input, in turns, so that what else the machine does hits both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+TURNS = 5
+
+# What runs in the other interpreter: it reads the inputs, then answers each line with the median of its runs in
+# milliseconds.
+COMMON = """
+import sys, time, json, numpy as np
+feeds = dict(np.load(sys.argv[2])); path = sys.argv[1]; seconds = float(sys.argv[3])
+def serve(run):
+    run()
+    for line in sys.stdin:
+        found, end = [], time.perf_counter() + seconds
+        while len(found) < 5 or time.perf_counter() < end:
+            begin = time.perf_counter(); run(); found.append(time.perf_counter() - begin)
+        found.sort(); print(json.dumps(1e3 * found[len(found) // 2]), flush=True)
+"""
+OPENCV = (
+    COMMON
+    + """
+import cv2, glob
+cv2.setNumThreads(1)
+files = sorted(glob.glob(path + "/*"))
+pick = lambda *ends: next(f for f in files if f.endswith(ends))
+caffe = any(f.endswith(".caffemodel") for f in files)
+net = cv2.dnn.readNetFromCaffe(pick(".prototxt"), pick(".caffemodel")) if caffe else cv2.dnn.readNetFromDarknet(
+    pick(".cfg"), pick(".weights"))
+names = net.getUnconnectedOutLayersNames()
+def run():
+    for name, value in feeds.items():
+        net.setInput(value, name if caffe else "")
+    return net.forward(names)
+serve(run)
+"""
+)
+TENSORFLOW = (
+    COMMON
+    + """
+import os, glob
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+import tensorflow as tf
+tf.config.threading.set_intra_op_parallelism_threads(1); tf.config.threading.set_inter_op_parallelism_threads(1)
+saved = [p for p in [path, path + "/saved_model"] if os.path.exists(p + "/saved_model.pb")]
+if saved:
+    loaded = tf.saved_model.load(saved[0]); f = loaded.signatures["serving_default"]
+    given = {k: tf.constant(v) for k, v in feeds.items()}
+    serve(lambda: {k: v.numpy() for k, v in f(**given).items()})
+else:
+    graph = tf.compat.v1.GraphDef(); graph.ParseFromString(open(glob.glob(path + "/*.pb")[0], "rb").read())
+    wanted = sys.argv[4].split(",")
+    f = tf.compat.v1.wrap_function(lambda: tf.compat.v1.import_graph_def(graph, name=""), []).prune(
+        list(feeds), wanted)
+    given = [tf.constant(v) for v in feeds.values()]
+    serve(lambda: [v.numpy() for v in f(*given)])
+"""
+)
+LITERT = (
+    COMMON
+    + """
+import glob
+from ai_edge_litert.interpreter import Interpreter
+net = Interpreter(glob.glob(path + "/*.tflite")[0], num_threads=1); net.allocate_tensors()
+ins = {d["name"]: d["index"] for d in net.get_input_details()}; outs = [d["index"] for d in net.get_output_details()]
+def run():
+    for name, value in feeds.items():
+        net.set_tensor(ins[name], value)
+    net.invoke()
+    return [net.get_tensor(o) for o in outs]
+serve(run)
+"""
+)
+RUNTIMES = {"Caffe": ("opencv", OPENCV), "Darknet": ("opencv", OPENCV), "TensorFlow": ("tensorflow", TENSORFLOW),
+            "TFLite": ("litert", LITERT)}  # fmt: skip
+BESIDE = {"golden.npz", "meta.json", "architecture.json"}
+
+
+def measure(folder: Path, pythons: dict[str, str], seconds: float) -> dict[str, Any]:
+    """Median milliseconds of the original and of the converted network, one example at a time."""
+    import sensorium
+    from sensorium.model import load_probe
+    from sensorium.nets.ort import OrtNet
+
+    with tempfile.TemporaryDirectory() as temporary:
+        out = Path(temporary) / "model"
+        files = [p for p in sorted(folder.iterdir()) if p.name not in BESIDE]
+        report = sensorium.convert(*files, out=out)
+        kind, code = RUNTIMES[report["format"].split()[0]]
+        kept = load_probe(out, "model.onnx")
+        assert kept is not None
+        feeds = kept[0]
+        np.savez(Path(temporary) / "feeds.npz", **feeds)  # type: ignore[arg-type]
+        net = OrtNet(out / "onnx" / "model.onnx", 1)
+        arguments = [str(folder), str(Path(temporary) / "feeds.npz"), str(seconds), ",".join(report["outputs"])]
+        command = [pythons.get(kind, sys.executable), "-W", "ignore", "-c", code, *arguments]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as other:
+            assert other.stdin is not None
+            assert other.stdout is not None
+            theirs, ours = [], []
+            for _ in range(TURNS):
+                print("go", file=other.stdin, flush=True)
+                answer = other.stdout.readline()
+                if not answer:
+                    raise SystemExit(f"{folder}: {kind} does not run this model here")
+                theirs.append(json.loads(answer))
+                ours.append(_median(net, feeds, seconds))
+            other.stdin.close()
+    return {"format": report["format"], "runtime": kind, "theirs": min(theirs), "ours": min(ours),
+            "multiply_adds": report["multiply_adds"]}  # fmt: skip
+
+
+def _median(net: Any, feeds: dict[str, np.ndarray], seconds: float) -> float:
+    found: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(found) < 5 or time.perf_counter() < end:
+        begin = time.perf_counter()
+        net(feeds)
+        found.append(time.perf_counter() - begin)
+    return 1e3 * statistics.median(found)
+
+
+def run() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+", type=Path)
+    parser.add_argument("--python", action="append", default=[], metavar="RUNTIME=PATH")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each of the five turns of each side")
+    given = parser.parse_args()
+    pythons = dict(entry.split("=", 1) for entry in given.python)
+    print("| model | multiply-adds | original | ms | converted, ONNX Runtime, ms | ratio |")
+    print("|---|---|---|---|---|---|")
+    for folder in given.models:
+        found = measure(folder, pythons, given.seconds)
+        work = (found["multiply_adds"] or 0) / 1e6
+        theirs, ours = found["theirs"], found["ours"]
+        times = f"{theirs:.2f} | {ours:.2f} | {theirs / ours:.1f}"
+        print(f"| {folder.name} | {work:.1f} M | {found['format']}: {found['runtime']} | {times} |", flush=True)
+
+
+if __name__ == "__main__":
+    run()
