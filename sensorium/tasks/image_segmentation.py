@@ -91,16 +91,19 @@ class Task:
         return image.load(source)
 
     def prepare(self, source: Any, subtask: str | None = None) -> Arrays:
-        """pixel_values: float32 (3, H, W); task_inputs: int64 (T,) where the network is told its task."""
+        """The first of the `windows`."""
+        return self.windows(source, subtask)[0]
+
+    def windows(self, source: Any, subtask: str | None = None) -> list[Arrays]:
+        """pixel_values: float32 (3, H, W); task_inputs: int64 (T,) where the network is told its task.
+
+        One for the whole picture, or, where the processor says so (EoMT's `do_split_image`), a square after another.
+        """
         arrays = {**image.arrays(self.preprocessor, self.open(source)), "pixel_mask": image.WHOLE}
         if self._words is not None:
             ids = text.encode(self._words, f"the task is {self.subtask(subtask)}").ids
             length = int(self.config.get("task_seq_len", 77))
             arrays["task_inputs"] = np.array((ids + [0] * length)[:length], np.int64)
-        return arrays
-
-    def windows(self, arrays: Arrays) -> list[Arrays]:
-        """The arrays as they are, or, where the processor says so (EoMT's `do_split_image`), a square after another."""
         if not self.preprocessor.get("do_split_image"):
             return [arrays]
         pixels = arrays["pixel_values"]
@@ -199,7 +202,7 @@ class Task:
         """
         limits = Limits(threshold, mask_threshold, overlap_mask_area_threshold)
         opened = [self.open(source) for source in sources]
-        split = [self.windows(self.prepare(picture, subtask)) for picture in opened]
+        split = [self.windows(picture, subtask) for picture in opened]
         items = [window for windows in split for window in windows]
         found = dict(batches.outputs(nets["model"], items, {}))
         answers, first = [], 0

@@ -11,7 +11,7 @@ from torch import nn
 from sensorium.errors import Refused
 from sensorium.media.made_up import made_up
 from sensorium.training.plan import Part
-from sensorium.training.pretrained import samples
+from sensorium.training.pretrained import rewrites, samples
 from sensorium.training.pretrained.checkpoint import Checkpoint
 
 OUTPUTS = ["logits_per_image", "logits_per_text", "text_embeds", "image_embeds"]
@@ -130,6 +130,7 @@ def parts(checkpoint: Checkpoint) -> dict[str, Part]:
 
 def grounded(checkpoint: Checkpoint) -> Part:
     """A network that looks at a picture and reads a sentence together."""
+    rewrites.apply(checkpoint.model)
     first = texts(checkpoint, ("a cat. two small dogs.",) * 2) | pictures(checkpoint, False)
     second = texts(checkpoint, ("the sea. a very long boat. a tree.",) * 3) | pictures(checkpoint, True)
     return Part(Fits(checkpoint.model, ["logits", "pred_boxes"]), first, ["logits", "pred_boxes"],

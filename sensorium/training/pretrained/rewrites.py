@@ -39,4 +39,27 @@ def _vilt_embeddings(module: Any) -> None:
     module.visual_embed = types.MethodType(visual_embed, module)
 
 
-REWRITES: dict[str, Callable[[Any], None]] = {"ViltEmbeddings": _vilt_embeddings}
+def _swin_patches(module: Any) -> None:
+    """Swin fills a picture up to whole patches only where it must."""
+
+    def maybe_pad(self: Any, pixel_values: Tensor, height: int, width: int) -> Tensor:
+        return nn.functional.pad(pixel_values, (0, -width % self.patch_size[1], 0, -height % self.patch_size[0]))
+
+    module.maybe_pad = types.MethodType(maybe_pad, module)
+
+
+def _swin_merging(module: Any) -> None:
+    """The same for pairs of rows and columns."""
+
+    def maybe_pad(self: Any, input_feature: Tensor, height: int, width: int) -> Tensor:
+        return nn.functional.pad(input_feature, (0, 0, 0, width % 2, 0, height % 2))
+
+    module.maybe_pad = types.MethodType(maybe_pad, module)
+
+
+SWINS = ("Swin", "Swinv2", "DonutSwin", "MaskFormerSwin")
+REWRITES: dict[str, Callable[[Any], None]] = {
+    "ViltEmbeddings": _vilt_embeddings,
+    **{f"{swin}PatchEmbeddings": _swin_patches for swin in SWINS},
+    **{f"{swin}PatchMerging": _swin_merging for swin in SWINS},
+}

@@ -62,8 +62,8 @@ def maker(kind: str) -> Callable[[Path], None]:
         )  # fmt: skip
         model = getattr(t, f"{kind}Model")(config).eval()
         for name, weights in model.named_parameters():
-            if "hypernetworks" in name and name.endswith("proj_out.weight"):
-                weights.data.mul_(5000)  # else masks are nearly 0 everywhere
+            if "upscale_conv" in name or ("hypernetworks" in name and name.endswith("proj_out.weight")):
+                weights.data.mul_(200)  # else masks are nearly 0 everywhere
             if "iou_prediction_head" in name:
                 weights.data.mul_(3)
         model.save_pretrained(folder)
