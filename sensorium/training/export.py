@@ -127,10 +127,10 @@ def free_sizes_kept(module: nn.Module) -> Iterator[None]:
     and count their places, `torch.linspace(0.5, height - 0.5, height)`; Depth Anything says `int(height * 14)`.
     """
 
-    def any_free(data: Any) -> bool:
+    def any_free(data: Any, inside: bool = False) -> bool:
         if isinstance(data, (list, tuple)):
-            return any(any_free(one) for one in data)
-        return isinstance(data, torch.SymInt)
+            return any(any_free(one, True) for one in data)
+        return isinstance(data, torch.SymInt) or (inside and isinstance(data, torch.Tensor))
 
     def stacked(data: Any) -> torch.Tensor:
         if isinstance(data, (list, tuple)):
@@ -147,10 +147,13 @@ def free_sizes_kept(module: nn.Module) -> Iterator[None]:
         return made
 
     def linspace(start: Any, end: Any, steps: Any, **given: Any) -> torch.Tensor:
-        if not isinstance(steps, torch.SymInt):
+        if not isinstance(steps, (torch.SymInt, torch.Tensor)):
             return before[2](start, end, steps, **given)
         kind = given.get("dtype") or torch.float32
-        low, high, count = (torch.scalar_tensor(value, dtype=kind) for value in (start, end, steps - 1))
+        low, high, count = (
+            value.to(kind) if isinstance(value, torch.Tensor) else torch.scalar_tensor(value, dtype=kind)
+            for value in (start, end, steps - 1)
+        )
         places = torch.arange(steps, dtype=kind) * ((high - low) / count.clamp(min=1)) + low
         return places.to(given["device"]) if given.get("device") is not None else places
 

@@ -6,6 +6,7 @@ the export assumes: the pictures of a batch have one size, so that masks of pixe
 
 from __future__ import annotations
 
+import sys
 import types
 from collections.abc import Callable
 from typing import Any
@@ -57,9 +58,30 @@ def _swin_merging(module: Any) -> None:
     module.maybe_pad = types.MethodType(maybe_pad, module)
 
 
+def _grounded(module: Any) -> None:
+    """Grounding DINO's phrases, which end at special tokens, without running maxima, which ONNX does not have."""
+
+    def phrases(input_ids: Tensor, special_tokens: Tensor) -> tuple[Tensor, Tensor]:
+        length = input_ids.shape[1]
+        special = (input_ids[..., None] == special_tokens).any(-1)
+        number = torch.arange(length, device=input_ids.device)
+        before = number[None, :] < number[:, None]
+        last = torch.where(special[:, None] & before, number, -1).max(-1).values
+        following = torch.where(special[:, None] & ~before, number, length).min(-1).values
+        inside = (following != 0) & (following != length - 1) & (following != length)
+        same = (following[:, :, None] == following[:, None]) & inside[:, None]
+        mask = same | (number[None, :] == number[:, None])
+        return mask, torch.where(inside, number - last - 1, 0).clamp(min=0)
+
+    home = sys.modules[type(module).__module__]
+    home.generate_masks_with_special_tokens_and_transfer_map = phrases  # type: ignore[attr-defined]
+
+
 SWINS = ("Swin", "Swinv2", "DonutSwin", "MaskFormerSwin")
 REWRITES: dict[str, Callable[[Any], None]] = {
     "ViltEmbeddings": _vilt_embeddings,
+    "GroundingDinoModel": _grounded,
+    "MMGroundingDinoModel": _grounded,
     **{f"{swin}PatchEmbeddings": _swin_patches for swin in SWINS},
     **{f"{swin}PatchMerging": _swin_merging for swin in SWINS},
 }

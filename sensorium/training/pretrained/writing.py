@@ -15,7 +15,7 @@ from torch import nn
 from sensorium import model, verification
 from sensorium.errors import Refused, SensoriumError
 from sensorium.nets.ort import OrtNet
-from sensorium.training.export import OPSET, reason_of, silent, write_network
+from sensorium.training.export import OPSET, free_sizes_kept, reason_of, silent, write_network
 from sensorium.training.nets import TorchNet
 from sensorium.training.plan import Part
 
@@ -62,7 +62,7 @@ def write_traced(part: Part, path: Path) -> None:
     for name, array in found.items():
         axes[name] = {0: "batch_size"} if array.ndim else {}
     try:
-        with silent(), torch.no_grad():
+        with silent(), torch.no_grad(), free_sizes_kept():
             torch.onnx.export(
                 _Ordered(part.module, list(part.inputs)).eval(),
                 tuple(part.inputs.values()),
