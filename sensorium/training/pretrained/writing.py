@@ -62,7 +62,7 @@ def write_traced(part: Part, path: Path) -> None:
     for name, array in found.items():
         axes[name] = {0: "batch_size"} if array.ndim else {}
     try:
-        with silent(), torch.no_grad(), free_sizes_kept():
+        with silent(), torch.no_grad(), free_sizes_kept(part.module):
             torch.onnx.export(
                 _Ordered(part.module, list(part.inputs)).eval(),
                 tuple(part.inputs.values()),
