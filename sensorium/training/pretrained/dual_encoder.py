@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from sensorium.media.made_up import made_up
 from sensorium.training.plan import Part
 from sensorium.training.pretrained import rewrites, samples
 from sensorium.training.pretrained.checkpoint import Checkpoint
+from sensorium.training.pretrained.writing import write_traced
 
 OUTPUTS = ["logits_per_image", "logits_per_text", "text_embeds", "image_embeds"]
 PHRASES = ("a cat", "two very small brown dogs", "A photo of the sea, at night", "tree")
@@ -133,5 +136,7 @@ def grounded(checkpoint: Checkpoint) -> Part:
     rewrites.apply(checkpoint.model)
     first = texts(checkpoint, ("a cat. two small dogs.",) * 2) | pictures(checkpoint, False)
     second = texts(checkpoint, ("the sea. a very long boat. a tree.",) * 3) | pictures(checkpoint, True)
-    return Part(Fits(checkpoint.model, ["logits", "pred_boxes"]), first, ["logits", "pred_boxes"],
-                samples.free_axes(first, second), other=second)  # fmt: skip
+    names = ["logits", "pred_boxes"]
+    part = Part(Fits(checkpoint.model, names), first, names, samples.free_axes(first, second), other=second)
+    part.write = partial(write_traced, replace(part))  # analysing it takes many times as long as recording it
+    return part

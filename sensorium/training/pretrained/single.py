@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,12 +15,15 @@ from sensorium.training.plan import Part
 from sensorium.training.pretrained import rewrites
 from sensorium.training.pretrained.checkpoint import Checkpoint
 from sensorium.training.pretrained.samples import free_axes
+from sensorium.training.pretrained.writing import write_traced
 
 # Outputs that are steps on the way, or for training.
 INNER = re.compile(
     r"loss.*|.*attentions?|past_key_values|auxiliary.*|intermediate.*|init.*|enc_.*|encoder_.*|decoder_.*|denois.*|"
     r".*hidden_states|mems|state|.*loc|.*scale|extract_features|projected_.*states"
 )
+# Families whose analysis takes many times as long as recording a run, which gives the same.
+RECORDED = ("mask2former", "oneformer")
 BODY = ("last_hidden_state", "pooler_output")
 
 
@@ -71,4 +76,7 @@ def parts(checkpoint: Checkpoint) -> dict[str, Part]:
             rewritten = module(**first)
         if not all(torch.allclose(a, found[name], rtol=1e-4, atol=1e-4) for a, name in zip(rewritten, names)):
             raise Refused(f"{checkpoint.name}: written for export, it does not give what transformers gives")
-    return {"model": Part(module, first, names, free_axes(first, second), other=second)}
+    part = Part(module, first, names, free_axes(first, second), other=second)
+    if checkpoint.config.get("model_type") in RECORDED:
+        part.write = partial(write_traced, replace(part))
+    return {"model": part}
