@@ -20,7 +20,7 @@ import transformers
 
 from sensorium import files, model, verification
 from sensorium.conversion import compare
-from sensorium.errors import InputError, Refused
+from sensorium.errors import Refused
 from sensorium.nets.ort import OrtNet
 from sensorium.tasks import find, names
 from sensorium.training.export import graphs
@@ -139,6 +139,3 @@ def card(checkpoint: Checkpoint, content: dict[str, Any]) -> str:
         f"---\n{tag}library_name: sensorium\n---\n# {checkpoint.name}\n\nConverted from a checkpoint of Hugging Face; "
         f"its networks give PyTorch's outputs ({content['verdict']}; see `verification.json`).\n"
     )
-
-
-__all__ = ["Checkpoint", "InputError", "convert", "form_of", "forms"]
