@@ -96,6 +96,8 @@ class Patches(nn.Module):
 
 def parts(checkpoint: Checkpoint) -> dict[str, Part]:
     model, config = checkpoint.model, checkpoint.model.config
+    # A distribution that looks at its parameters, to see whether they are possible, cannot be exported.
+    torch.distributions.Distribution.set_default_validate_args(False)
     rng = torch.Generator().manual_seed(0)
 
     def batch(rows: int) -> dict[str, torch.Tensor]:
