@@ -33,6 +33,7 @@ class OpenVinoNet:
     def __init__(self, path: Path, threads: int | None = None, bf16: bool = False) -> None:
         openvino = need("openvino", "openvino")
         self.path = path
+        vet(path)
         settings = {
             "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
             "INFERENCE_NUM_THREADS": threads or available_cores(),
