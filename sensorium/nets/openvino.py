@@ -9,6 +9,7 @@ import numpy as np
 
 from sensorium.errors import InputError, need
 from sensorium.nets.ort import available_cores, fed
+from sensorium.vetting import vet
 
 Arrays = dict[str, np.ndarray]
 
