@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,7 +105,42 @@ def ids_of(checkpoint: Checkpoint, other: bool) -> torch.Tensor:
         return torch.arange(11 if other else 7)[None] % count
 
 
+def write_letters(checkpoint: Checkpoint) -> None:
+    """tokenizer.json of VITS, where there is none yet, for runtimes that do not read vocab.json."""
+    place, vocabulary = checkpoint.out / "tokenizer.json", checkpoint.out / "vocab.json"
+    if place.exists() or not vocabulary.exists():
+        return
+    known, settings = files.read_json(vocabulary), files.read_json(checkpoint.out / "tokenizer_config.json")
+    blank = next((letter for letter, number in known.items() if number == 0), "")
+    if settings.get("phonemize", True) or len(blank) != 1:
+        return
+    inside = "".join("\\" + c if c in "\\]^-[" else c for c in known if len(c) == 1)
+    steps: list[dict[str, Any]] = []
+    if settings.get("normalize", True):
+        steps += [
+            {"type": "Lowercase"},
+            {"type": "Replace", "pattern": {"Regex": f"[^{inside}]"}, "content": ""},
+            {"type": "Strip", "strip_left": True, "strip_right": True},
+        ]
+    if settings.get("add_blank", True):
+        steps.append({"type": "Replace", "pattern": {"Regex": "(?=.)|(?<!^)$"}, "content": blank})
+    document = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": {"type": "Sequence", "normalizers": steps},
+        "pre_tokenizer": {"type": "Split", "pattern": {"Regex": ""}, "behavior": "Isolated", "invert": False},
+        "post_processor": None,
+        "decoder": None,
+        "model": {"type": "WordLevel", "vocab": known, "unk_token": str(settings.get("unk_token") or "<unk>")},
+    }
+    place.write_text(json.dumps(document, ensure_ascii=False), "utf-8")
+    checkpoint.notes[:] = [note for note in checkpoint.notes if "tokenizer.json" not in note]
+
+
 def at_once(checkpoint: Checkpoint) -> dict[str, Part]:
+    write_letters(checkpoint)
     made = [ids_of(checkpoint, other) for other in (False, True)]
     first, second = ({"input_ids": ids, "attention_mask": torch.ones_like(ids)} for ids in made)
     axes = {0: "batch_size", 1: "sequence_length"}

@@ -296,7 +296,7 @@ def make_vits(folder: Path) -> None:
     import transformers as t
 
     seed()
-    letters = ["<pad>", *"abcdefghijklmnopqrstuvwxyz'- ", "<unk>"]
+    letters = ["_", *"abcdefghijklmnopqrstuvwxyz'- ", "<unk>", "<pad>"]
     (folder / "vocab.json").write_text(json.dumps({c: i for i, c in enumerate(letters)}))
     t.VitsTokenizer(str(folder / "vocab.json"), phonemize=False, language="eng").save_pretrained(folder)
     config = t.VitsConfig(
