@@ -28,6 +28,7 @@ class Told:
     labels: Sequence[str] = ()
     size: tuple[int, int] | None = None
     layout: str | None = None
+    shapes: Sequence[str] = ()  # names of inputs whose shape was told
 
 
 @dataclass
@@ -104,7 +105,10 @@ def _picture(graph: Graph, told: Told, found: Binding) -> Input | None:
             return entry
         height, width, channels = (1, 2, 3) if layout == "NHWC" else (2, 3, 1)
         free = graph.free_axes(entry)
-        fixed = None if height in free or width in free else (entry.shape[height], entry.shape[width])
+        told_all = entry.name in told.shapes
+        fixed = (
+            None if (height in free or width in free) and not told_all else (entry.shape[height], entry.shape[width])
+        )
         if fixed and size and tuple(size) != fixed:
             raise InputError(f"--image-size {size[0]}x{size[1]}: '{entry.name}' takes {fixed[0]}x{fixed[1]}")
         size, count = fixed or size, entry.shape[channels]

@@ -111,7 +111,7 @@ def convert(
     binding = None
     if task is not None:
         try:
-            binding = bindings.find(graph, task, bindings.Told(names, image_size, layout))
+            binding = bindings.find(graph, task, bindings.Told(names, image_size, layout, list(shapes or {})))
         except InputError as error:
             raise InputError(f"{sources[0]}: {error}") from None
         preprocessing["size"] = binding.size
