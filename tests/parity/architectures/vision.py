@@ -267,6 +267,11 @@ PVT: dict[str, Any] = {"image_size": 64, "hidden_sizes": [16, 32, 40, 64], "dept
                        "num_attention_heads": [1, 2, 5, 8]}  # fmt: skip
 LEVIT: dict[str, Any] = {"image_size": 64, "hidden_sizes": [16, 32, 48], "num_attention_heads": [2, 3, 4],
                          "depths": [1, 1, 1], "key_dim": [8, 8, 8]}  # fmt: skip
+COLOURS = [[red, green, blue] for red in (-0.8, 0.0, 0.9) for green in (-0.5, 0.6) for blue in (-0.9, 0.1, 0.7)]
+PERCEIVER: dict[str, Any] = {
+    "d_latents": 32, "num_latents": 8, "num_blocks": 1, "num_self_attends_per_block": 2, "num_self_attention_heads": 2,
+    "num_cross_attention_heads": 1, "image_size": 32, "d_model": 32,
+}  # fmt: skip
 CONVNEXT = {"size": {"shortest_edge": 32}}
 BIG_CROP = {"size": {"shortest_edge": 72}, "crop_size": {"height": 64, "width": 64}}
 SWIN2SR: dict[str, Any] = {"image_size": 32, "embed_dim": 16, "depths": [1, 2], "num_heads": [2, 2], "window_size": 4,
@@ -318,6 +323,13 @@ ARCHITECTURES = [
     classifier("swin", **SWIN),
     classifier("swinv2", **SWIN),
     classifier("vit_msn", **SMALL),
+    classifier("imagegpt", "ImageGPT", {"size": {"height": 8, "width": 8}, "clusters": COLOURS},
+               head="ImageGPTForImageClassification", n_embd=32, n_layer=2, n_head=2, vocab_size=21, n_positions=64),
+    classifier("perceiver", "Perceiver", {**square(32), "crop_size": {"height": 36, "width": 36}},
+               head="PerceiverForImageClassificationConvProcessing", **PERCEIVER),
+    classifier("siglip2", "Siglip2", {"patch_size": 8, "max_num_patches": 16}, text_config=TEXT,
+               vision_config={**SMALL, "num_patches": 16}),
+    classifier("textnet", "TextNet", CONVNEXT, head="TextNetForImageClassification"),
     detector("detr", quick=True, **DETR),
     detector("conditional_detr", "ConditionalDetr", **DETR),
     detector("deformable_detr", "DeformableDetr", num_feature_levels=2,
@@ -334,6 +346,8 @@ ARCHITECTURES = [
           backbone_config=DINOV2, patch_size=8, reassemble_hidden_size=32, **DPT),
     depth("glpn", "GLPN", {}, hidden_sizes=[16, 24, 32, 40], depths=[1, 1, 1, 1], num_attention_heads=[1, 2, 4, 5],
           decoder_hidden_size=16),
+    depth("prompt_depth_anything", "PromptDepthAnything", square(64), backbone_config=DINOV2, patch_size=8,
+          reassemble_hidden_size=32, **DPT),
     depth("zoedepth", "ZoeDepth", {**square(64), "ensure_multiple_of": 32}, backbone_config=BEIT, backbone=None,
           reassemble_factors=[4, 2, 1, 0.5], bottleneck_features=16, num_attractors=[4, 2, 1, 1],
           bin_embedding_dim=16, **DPT),
