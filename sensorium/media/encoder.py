@@ -31,8 +31,6 @@ MASKED = frozenset((
     "roberta-prelayernorm", "roc_bert", "roformer", "splinter", "squeezebert", "t5", "umt5", "xlm",
     "xlm-roberta", "xlm-roberta-xl", "xmod",
 ))  # fmt: skip
-# Families that read in blocks, whose networks are exported for one length: every text is filled up to the longest.
-FIXED = frozenset(("longformer",))
 # What special tokens are called, for folders that do not say it.
 USUAL = {
     "mask_token": ("[MASK]", "<mask>", "<special1>"),
@@ -172,9 +170,6 @@ class Encoder:
         named = self.tokenizer_config.get("model_input_names") or ("token_type_ids",)
         if self.config.get("type_vocab_size", 2) > 1 and "token_type_ids" in named:
             arrays["token_type_ids"] = np.array(tokens.type_ids or [0], np.int64)
-        if self.family in FIXED and self.max_length and len(ids) < self.max_length:
-            rest = self.max_length - len(ids)
-            arrays = {name: np.pad(a, (0, rest), constant_values=int(self.padding[name])) for name, a in arrays.items()}
         return arrays
 
     def join(self, tokens: Sequence[str]) -> str:

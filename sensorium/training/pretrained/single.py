@@ -55,8 +55,6 @@ def parts(checkpoint: Checkpoint) -> dict[str, Part]:
     model = checkpoint.model
     for config in (model.config, model.config.get_text_config()):
         config.use_cache = False
-        if hasattr(config, "onnx_export"):  # Longformer has a way of cutting into blocks that can be exported
-            config.onnx_export = True
     first, second = checkpoint.inputs
     try:
         with torch.no_grad():

@@ -338,8 +338,6 @@ FAMILIES = [
     Family("nystromformer", pieces, heads("Nystromformer", MASKED, SEQUENCE),
            {"segment_means_seq_len": 64, "num_landmarks": 64}),
     Family("big_bird", pieces, heads("BigBird", BODY, TOKENS), {"attention_type": "original_full"}),
-    Family("longformer", byte_level, heads("Longformer", SEQUENCE, ANSWERS),
-           {"attention_window": 16, "max_position_embeddings": 130}),
     Family("esm", residues, heads("Esm", SEQUENCE, MASKED, BODY), {"position_embedding_type": "rotary"}),
     Family("esm", untyped, heads("Esm", TOKENS)),
     Family("layoutlm", pieces, heads("LayoutLM", ANSWERS, BODY)),
