@@ -131,7 +131,10 @@ def write_page(path: str | Path, out: str | Path) -> dict[str, Any]:
     elif report.get("format") in ("onnx", "ONNX") and place.is_file():
         networks[place.name] = _of_file(place, shapes)
     elif report.get("convertible"):
-        networks[place.name] = _of_graph(formats.read([place], Options()), shapes)
+        try:
+            networks[place.name] = _of_graph(formats.read([place], Options()), shapes)
+        except SensoriumError as error:  # its graph is made elsewhere: by PyTorch, say
+            report["notes"] = [*report.get("notes", []), f"not drawn: {error}"]
     content = diagram.page(place.name, report, networks, shapes)
     files.write_atomic(Path(out), content)
     return report
