@@ -27,7 +27,7 @@ class TorchNet:
         found = next(self.part.module.parameters(), None)
         device = found.device if found is not None else torch.device("cpu")
         ready = {
-            name: torch.from_numpy(np.ascontiguousarray(feeds[name], dtype=dtype)).to(device)
+            name: torch.from_numpy(np.asarray(feeds[name], dtype=dtype, order="C")).to(device)
             for name, (_, dtype) in self.inputs.items()
         }
         with torch.inference_mode():

@@ -7,6 +7,8 @@ architecture that keeps other things of what it has read is written without a ca
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,15 @@ import torch
 from torch import nn
 
 from sensorium import files
+from sensorium.errors import Refused
+from sensorium.training.export import write_network
 from sensorium.training.plan import Part
 from sensorium.training.pretrained.checkpoint import Checkpoint
+from sensorium.training.pretrained.writing import write_traced
 
 ENDINGS = ("ForCausalLM", "LMHeadModel")
+KEEP = "num_logits_to_keep"
+"""Input that says how many of the last tokens' scores are wanted, 0 for all, as transformers.js knows it."""
 PLACES = {0: "batch_size", 1: "sequence_length"}
 
 
@@ -39,11 +46,19 @@ class Decoder(nn.Module):
         from transformers import DynamicCache
 
         past = [inputs.pop(name) for name in list(inputs) if name.startswith("past_key_values")]
+        if KEEP in inputs:
+            inputs["logits_to_keep"] = last(inputs["input_ids"].shape[1], inputs.pop(KEEP))
         if not past:
             return (self.model(**inputs, use_cache=False).logits,)
         cache = DynamicCache(list(zip(past[::2], past[1::2])))
         found = self.model(**inputs, past_key_values=cache, use_cache=True)
         return found.logits, *(tensor for layer in cache.layers for tensor in (layer.keys, layer.values))
+
+
+def last(time: int, count: torch.Tensor) -> torch.Tensor:
+    """The last `count` of so many places, or all of them where it is 0."""
+    first = torch.where(count == 0, 0, time - count)
+    return torch.nonzero(torch.arange(time, device=count.device) >= first)[:, 0]
 
 
 def show_template(folder: Path) -> None:
@@ -65,7 +80,7 @@ def parts(checkpoint: Checkpoint) -> dict[str, Part]:
         checkpoint.notes.append("this architecture keeps no keys and values: each step reads all tokens anew")
     takes = inspect.signature(model.forward).parameters
     names = [name for name in ("input_ids", "attention_mask", "position_ids") if name in takes]
-    dynamic: dict[str, dict[int, str]] = {name: PLACES for name in names}
+    dynamic: dict[str, dict[int, str]] = dict.fromkeys(names, PLACES)
     outputs = ["logits"]
     if sizes is not None:
         dynamic["attention_mask"] = {0: "batch_size", 1: "total_sequence_length"}
@@ -73,11 +88,32 @@ def parts(checkpoint: Checkpoint) -> dict[str, Part]:
             for kind in ("key", "value"):
                 dynamic[f"past_key_values.{i}.{kind}"] = {0: "batch_size", 2: "past_sequence_length"}
                 outputs.append(f"present.{i}.{kind}")
+    if "logits_to_keep" in takes:
+        names.append(KEEP)
     vocabulary = model.get_input_embeddings().weight.shape[0]
     first, second = (
         sample(names, sizes, vocabulary, *shape) for shape in ((2, 3, 4), (3, 5, 0) if sizes is not None else (3, 5, 4))
     )
-    return {"model": Part(Decoder(model), first, outputs, dynamic, other=second)}
+    part = Part(Decoder(model), first, outputs, dynamic, other=second)
+    return {"model": replace(part, write=partial(write_first, part))}
+
+
+def write_first(part: Part, path: Path) -> None:
+    """Write a decoder in the first of several ways that succeeds: with the choice of scores, or else without.
+
+    Raises:
+        Refused: none does.
+    """
+    plain = replace(part, inputs={name: tensor for name, tensor in part.inputs.items() if name != KEEP})
+    problem = None
+    for way, given in ((write_network, part), (write_network, plain), (write_traced, plain)):
+        try:
+            way(given, path)
+            return
+        except Refused as error:
+            problem = problem or error
+    assert problem is not None
+    raise problem
 
 
 def cache_sizes(model: Any) -> list[tuple[tuple[int, int], tuple[int, int]]] | None:
@@ -101,7 +137,7 @@ def sample(names: list[str], sizes: Any, vocabulary: int, rows: int, time: int, 
     mask[0, :2] = 0
     places = (mask.cumsum(1) - 1).clamp(min=0)[:, before:]
     ids = torch.randint(3, vocabulary, (rows, time), generator=random)
-    found = {"input_ids": ids, "attention_mask": mask, "position_ids": places}
+    found = {"input_ids": ids, "attention_mask": mask, "position_ids": places, KEEP: torch.tensor(0)}
     batch = {name: found[name] for name in names}
     for i, pair in enumerate(sizes or ()):
         for kind, (heads, width) in zip(("key", "value"), pair):

@@ -103,6 +103,8 @@ class Decoder(nn.Module):
             use_cache_branch,
             [tensor for name, tensor in others.items() if ".encoder." in name],
         )
+        for tensor in cross:  # whichever of both it is, which an exporter cannot know
+            torch._check(tensor.shape[2] == encoder_hidden_states.shape[1])
         own = [tensor for name, tensor in others.items() if ".decoder." in name]
         cache = EncoderDecoderCache(DynamicCache(list(zip(own[::2], own[1::2]))), DynamicCache())
         cache.cross_attention_cache = DynamicCache(list(zip(cross[::2], cross[1::2])))

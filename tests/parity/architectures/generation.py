@@ -91,11 +91,6 @@ WRITERS: dict[str, dict[str, Any]] = {
     "blenderbot": PAIRED,
     "blenderbot-small": PAIRED,
     "plbart": PAIRED,
-    "prophetnet": {
-        "hidden_size": 32, "num_encoder_layers": 2, "num_decoder_layers": 2, "num_encoder_attention_heads": 4,
-        "num_decoder_attention_heads": 4, "encoder_ffn_dim": 37, "decoder_ffn_dim": 37,
-        "max_position_embeddings": POSITIONS, "init_std": LARGE,
-    },
 }  # fmt: skip
 SUMMARIZERS: dict[str, dict[str, Any]] = {
     "pegasus": PAIRED,
