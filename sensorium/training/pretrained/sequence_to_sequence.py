@@ -104,15 +104,18 @@ class Decoder(nn.Module):
             [tensor for name, tensor in others.items() if ".encoder." in name],
         )
         for tensor in cross:  # whichever of both it is, which an exporter cannot know
+            torch._check(tensor.shape[0] == encoder_hidden_states.shape[0])
             torch._check(tensor.shape[2] == encoder_hidden_states.shape[1])
         own = [tensor for name, tensor in others.items() if ".decoder." in name]
         cache = EncoderDecoderCache(DynamicCache(list(zip(own[::2], own[1::2]))), DynamicCache())
         cache.cross_attention_cache = DynamicCache(list(zip(cross[::2], cross[1::2])))
         cache.is_updated = dict.fromkeys(range(len(cross) // 2), True)
         mask = others.get("encoder_attention_mask")
+        encoded = BaseModelOutput(last_hidden_state=encoder_hidden_states)
+        encoded.router_logits = encoded.router_probs = None  # asked for where there are experts
         found = self.model(
             decoder_input_ids=input_ids,
-            encoder_outputs=BaseModelOutput(last_hidden_state=encoder_hidden_states),
+            encoder_outputs=encoded,
             past_key_values=cache,
             use_cache=True,
             **({} if mask is None else {"attention_mask": mask}),

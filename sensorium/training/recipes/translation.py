@@ -17,7 +17,6 @@ from sensorium.errors import InputError
 from sensorium.tasks.translation import Task, pad, scoring_tokenizer
 from sensorium.training.networks.encoder_decoder import Borrowed, Decoder, Encoder, EncoderDecoder
 from sensorium.training.plan import Part, Plan
-from sensorium.training.pretrained import sequence_to_sequence
 
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
 NEVER_WRITTEN = 2  # the number of UNKNOWN in a tokenizer of ours
@@ -259,6 +258,8 @@ def loss(network: Any, batch: dict[str, Tensor]) -> Tensor:
 def sample(plan: Plan, network: Any) -> dict[str, Part]:
     """The encoder, and the decoder for the first step and for those with a cache."""
     if isinstance(network, Borrowed):
+        from sensorium.training.pretrained import sequence_to_sequence
+
         return sequence_to_sequence.networks(network.model)
     rows, time, past, source = 2, 2, 3, 5
     ids = torch.arange(3, 3 + rows * source).reshape(rows, source) % network.vocabulary

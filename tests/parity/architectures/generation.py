@@ -95,10 +95,6 @@ WRITERS: dict[str, dict[str, Any]] = {
 SUMMARIZERS: dict[str, dict[str, Any]] = {
     "pegasus": PAIRED,
     "bigbird_pegasus": {**PAIRED, "block_size": 4},
-    "led": {
-        **PAIRED, "attention_window": 4, "max_encoder_position_embeddings": POSITIONS,
-        "max_decoder_position_embeddings": POSITIONS,
-    },
 }  # fmt: skip
 TRANSLATORS: dict[str, dict[str, Any]] = {
     "marian": PAIRED,
