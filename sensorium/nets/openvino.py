@@ -63,14 +63,7 @@ class OpenVinoNet:
         Raises:
             InputError: an input is missing or has a shape that the network does not take.
         """
-<<<<<<< HEAD
         ready = fed(self.path, self.inputs, feeds)
-=======
-        missing = [name for name in self.inputs if name not in feeds]
-        if missing:
-            raise InputError(f"{self.path.name} needs the input '{missing[0]}', which this task does not prepare")
-        ready = {name: np.asarray(feeds[name], dtype=dtype, order="C") for name, (_, dtype) in self.inputs.items()}
->>>>>>> 0102715 (Of a prompt only the last scores are computed; the length of the source is known to the exporter)
         try:
             # A request of its own for each call: several threads may ask at once.
             found = self._model.create_infer_request().infer(ready)

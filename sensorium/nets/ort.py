@@ -61,7 +61,7 @@ def fed(path: Path, inputs: Mapping[str, tuple[list[Any], Any]], feeds: Mapping[
     missing = [name for name in inputs if name not in feeds]
     if missing:
         raise InputError(f"{path.name} needs the input '{missing[0]}', which this task does not prepare")
-    return {name: np.ascontiguousarray(feeds[name], dtype=dtype) for name, (_, dtype) in inputs.items()}
+    return {name: np.asarray(feeds[name], dtype=dtype, order="C") for name, (_, dtype) in inputs.items()}
 
 
 class OrtNet:
@@ -111,14 +111,7 @@ class OrtNet:
         Raises:
             InputError: an input is missing or has a shape that the network does not take.
         """
-<<<<<<< HEAD
         ready = fed(self.path, self.inputs, feeds)
-=======
-        missing = [name for name in self.inputs if name not in feeds]
-        if missing:
-            raise InputError(f"{self.path.name} needs the input '{missing[0]}', which this task does not prepare")
-        ready = {name: np.asarray(feeds[name], dtype=dtype, order="C") for name, (_, dtype) in self.inputs.items()}
->>>>>>> 0102715 (Of a prompt only the last scores are computed; the length of the source is known to the exporter)
         try:
             return dict(zip(self.outputs, self._session.run(None, ready)))
         except Exception as error:
