@@ -58,6 +58,17 @@ def _swin_merging(module: Any) -> None:
     module.maybe_pad = types.MethodType(maybe_pad, module)
 
 
+def _uncached_rotary(module: Any) -> None:
+    """Wav2Vec2-Conformer keeps the angles of the length it saw last; here they are computed each time."""
+
+    def forward(self: Any, hidden_states: Tensor) -> Tensor:
+        angles = torch.arange(hidden_states.shape[1]).type_as(self.inv_freq)[:, None] * self.inv_freq
+        angles = torch.cat((angles, angles), dim=-1)[:, None, None, :]
+        return torch.stack([angles.cos(), angles.sin()]).type_as(hidden_states)
+
+    module.forward = types.MethodType(forward, module)
+
+
 def _grounded(module: Any) -> None:
     """Grounding DINO's phrases, which end at special tokens, without running maxima, which ONNX does not have."""
 
@@ -79,6 +90,7 @@ def _grounded(module: Any) -> None:
 
 SWINS = ("Swin", "Swinv2", "DonutSwin", "MaskFormerSwin")
 REWRITES: dict[str, Callable[[Any], None]] = {
+    "Wav2Vec2ConformerRotaryPositionalEmbedding": _uncached_rotary,
     "ViltEmbeddings": _vilt_embeddings,
     "GroundingDinoModel": _grounded,
     "MMGroundingDinoModel": _grounded,

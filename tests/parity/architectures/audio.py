@@ -288,6 +288,7 @@ def recogniser(
     return Architecture(model_type, "automatic-speech-recognition", make, expected, sources, options)
 
 
+ADAPTER = {"add_adapter": True, "num_adapter_layers": 1, "output_hidden_size": 32}
 GERMAN = {"num_beams": 3, "max_new_tokens": 24, "language": "german"}
 GREEDY = {"generate_kwargs": {"num_beams": 1, "max_new_tokens": 24}}
 
@@ -611,4 +612,13 @@ ARCHITECTURES = [
     recogniser("speech_to_text", make_speech_to_text, expect_written, noisy_sounds),
     recogniser("speech-encoder-decoder", make_speech_encoder_decoder, expect_written),
     recogniser("speecht5", make_speecht5_hearing, expect_written),
+    classifier("wav2vec2", make_waves("wav2vec2", "ForSequenceClassification", use_weighted_layer_sum=True)),
+    recogniser(
+        "wav2vec2-bert", make_waves("wav2vec2-bert", "ForCTC", **ADAPTER),
+        expect_letters, return_timestamps=True,
+    ),
+    recogniser(
+        "wav2vec2-conformer", make_waves("wav2vec2-conformer", "ForCTC", position_embeddings_type="rotary"),
+        expect_letters, return_timestamps=True,
+    ),
 ]  # fmt: skip
