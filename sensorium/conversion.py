@@ -379,10 +379,32 @@ def compare(net: OrtNet, path: Path, tolerance: float | None = None) -> dict[str
         names = _pair(list(net.inputs), list(inputs), "input", path)
         outputs = _pair(net.outputs, list(expected), "output", path)
         feeds = {n: inputs[k] for n, k in names.items()}
-        if "token_type_ids" in net.inputs and "input_ids" in feeds:  # zeros where they are not given
-            feeds.setdefault("token_type_ids", np.zeros_like(feeds["input_ids"]))
-        sets.append((feeds, {n: expected[k] for n, k in outputs.items()}))
+        sets.append((usual_inputs(net, feeds), {n: expected[k] for n, k in outputs.items()}))
     return compare_sets(net, sets, allowed, path.name)
+
+
+def usual_inputs(net: OrtNet, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Inputs of a text network that a reference may leave out, as a first run has them: everything is attended, at its
+    place, in the first segment, and nothing was read before."""
+    found = dict(feeds)
+    ids = next((found[n] for n in ("input_ids", "decoder_input_ids") if n in found), None)
+    if ids is None or ids.ndim != 2:
+        return found
+    for name, (shape, dtype) in net.inputs.items():
+        if name in found:
+            continue
+        if name == "attention_mask":
+            found[name] = np.ones_like(ids)
+        elif name == "token_type_ids":
+            found[name] = np.zeros_like(ids)
+        elif name == "position_ids":
+            found[name] = np.broadcast_to(np.arange(ids.shape[1], dtype=ids.dtype), ids.shape)
+        elif name == "use_cache_branch":
+            found[name] = np.zeros(1, np.bool_)
+        elif name.startswith("past_key_values"):
+            sizes = [len(ids), *(n if isinstance(n, int) else 0 for n in shape[1:])]
+            found[name] = np.zeros(sizes, dtype)
+    return found
 
 
 def compare_sets(

@@ -19,7 +19,7 @@ import torch
 import transformers
 
 from sensorium import files, model, verification
-from sensorium.conversion import compare
+from sensorium.conversion import compare, usual_inputs
 from sensorium.errors import Refused
 from sensorium.nets.ort import OrtNet
 from sensorium.tasks import find, names
@@ -86,7 +86,7 @@ def convert(
                 "tolerance": usual,
                 "verdict": "pass" if written.difference <= usual else "fail",
             }
-            if check is not None:
+            if check is not None and stem == "model":
                 entry |= compare(OrtNet(path), Path(check), tolerance)
             entries.append(entry)
             proto = onnx.load(str(path), load_external_data=False)
@@ -95,6 +95,10 @@ def convert(
             outputs += [name for name in part.outputs if name not in outputs]
             notes += [f"{path.name}: {note}" for note in written.notes]
         notes = [*checkpoint.notes, *notes]
+        if check is not None and (new / "onnx" / "decoder_model_merged.onnx").is_file():
+            entries[-1] |= compare(Chain(new / "onnx"), Path(check), tolerance)
+        elif check is not None and not (new / "onnx" / "model.onnx").is_file():
+            notes.append(f"{Path(check).name}: not compared: this model has no network of its own inputs and outputs")
         versions = {
             "torch": torch.__version__,
             "transformers": transformers.__version__,
@@ -130,6 +134,23 @@ def convert(
         "largest_difference": worst["largest_difference"],
         "allowed": allowed,
     }
+
+
+class Chain:
+    """An encoder and a decoder as one network, from its source and the tokens before to what is said of the next."""
+
+    def __init__(self, folder: Path) -> None:
+        self.encoder = OrtNet(folder / "encoder_model.onnx")
+        self.decoder = OrtNet(folder / "decoder_model_merged.onnx")
+        self.inputs = {**self.encoder.inputs, "decoder_input_ids": self.decoder.inputs["input_ids"]}
+        self.outputs = [name for name in self.decoder.outputs if not name.startswith("present")]
+
+    def __call__(self, feeds: dict[str, Any]) -> dict[str, Any]:
+        states = next(iter(self.encoder(feeds).values()))
+        given = {"input_ids": feeds["decoder_input_ids"], "encoder_hidden_states": states}
+        if "attention_mask" in feeds:
+            given["encoder_attention_mask"] = feeds["attention_mask"]
+        return self.decoder(usual_inputs(self.decoder, given))
 
 
 def card(checkpoint: Checkpoint, content: dict[str, Any]) -> str:

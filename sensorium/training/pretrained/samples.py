@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -110,9 +111,15 @@ def by_config_tensors(model: Any, other: bool) -> Batch:
     rows = 3 if other else 2
     name = model.main_input_name
     if name == "pixel_values":
-        size = getattr(config, "image_size", None) or (256 if other else 224)  # a network that says none takes any
+        size = getattr(config, "image_size", None) or 224
         height, width = (size, size) if isinstance(size, int) else tuple(size)[:2]
-        return {name: torch.randn(rows, getattr(config, "num_channels", 3), height, width, generator=rng)}
+        channels = getattr(config, "num_channels", 3)
+        if other:  # what a network was trained on is not always all that it takes
+            larger = {name: torch.randn(rows, channels, height + 32, width + 64, generator=rng)}
+            with contextlib.suppress(Exception), torch.no_grad():  # models raise whatever they like
+                model(**larger)
+                return larger
+        return {name: torch.randn(rows, channels, height, width, generator=rng)}
     if name == "input_values":
         return {name: torch.randn(rows, 24000 if other else 16000, generator=rng)}
     if name == "input_features":
