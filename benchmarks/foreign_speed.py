@@ -98,6 +98,7 @@ BESIDE = {"golden.npz", "meta.json", "architecture.json"}
 def measure(folder: Path, pythons: dict[str, str], seconds: float) -> dict[str, Any]:
     """Median milliseconds of the original and of the converted network, one example at a time."""
     import sensorium
+    from sensorium.errors import MissingError
     from sensorium.model import load_probe
     from sensorium.nets.ort import OrtNet
 
@@ -123,7 +124,7 @@ def measure(folder: Path, pythons: dict[str, str], seconds: float) -> dict[str, 
                 print("go", file=other.stdin, flush=True)
                 answer = other.stdout.readline()
                 if not answer:
-                    raise SystemExit(f"{folder}: {kind} does not run this model here")
+                    raise MissingError(f"{folder}: {kind} does not run this model here")
                 theirs.append(json.loads(answer))
                 ours.append(_median(net, feeds, seconds))
             other.stdin.close()
@@ -147,11 +148,17 @@ def run() -> None:
     parser.add_argument("--python", action="append", default=[], metavar="RUNTIME=PATH")
     parser.add_argument("--seconds", type=float, default=1.0, help="of each of the five turns of each side")
     given = parser.parse_args()
+    from sensorium.errors import SensoriumError
+
     pythons = dict(entry.split("=", 1) for entry in given.python)
     print("| model | multiply-adds | original | ms | converted, ONNX Runtime, ms | ratio |")
     print("|---|---|---|---|---|---|")
     for folder in given.models:
-        found = measure(folder, pythons, given.seconds)
+        try:
+            found = measure(folder, pythons, given.seconds)
+        except SensoriumError as error:
+            print(error, file=sys.stderr)
+            continue
         work = (found["multiply_adds"] or 0) / 1e6
         theirs, ours = found["theirs"], found["ours"]
         times = f"{theirs:.2f} | {ours:.2f} | {theirs / ours:.1f}"
