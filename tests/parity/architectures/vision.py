@@ -327,8 +327,6 @@ ARCHITECTURES = [
                head="ImageGPTForImageClassification", n_embd=32, n_layer=2, n_head=2, vocab_size=21, n_positions=64),
     classifier("perceiver", "Perceiver", {**square(32), "crop_size": {"height": 36, "width": 36}},
                head="PerceiverForImageClassificationConvProcessing", **PERCEIVER),
-    classifier("siglip2", "Siglip2", {"patch_size": 8, "max_num_patches": 16}, text_config=TEXT,
-               vision_config={**SMALL, "num_patches": 16}),
     classifier("textnet", "TextNet", CONVNEXT, head="TextNetForImageClassification"),
     detector("detr", quick=True, **DETR),
     detector("conditional_detr", "ConditionalDetr", **DETR),
