@@ -21,8 +21,7 @@ MOST = 100  # objects of a picture that are evaluated, as COCO does
 GROUNDED = frozenset({"grounding-dino", "mm-grounding-dino"})
 SQUARED = frozenset({"owlv2"})  # boxes are fractions of the longer side, as the picture is filled up to a square
 LENGTHS = {"owlvit": 16, "owlv2": 16}
-THRESHOLDS = {"grounding-dino": 0.25, "mm-grounding-dino": 0.25}
-USUAL = 0.1
+USUAL, USUAL_GROUNDED = 0.1, 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +61,7 @@ class Task:
         "OwlViTForObjectDetection",
         "Owlv2ForObjectDetection",
         "GroundingDinoForObjectDetection",
+        "MMGroundingDinoForObjectDetection",
     )
 
     @classmethod
@@ -149,7 +149,9 @@ class Task:
             InputError: there are no labels.
         """
         labels = prompts.labels(candidate_labels)
-        least = THRESHOLDS.get(self.family, USUAL) if threshold is None else threshold
+        least = threshold
+        if least is None:
+            least = USUAL_GROUNDED if self.family in GROUNDED else USUAL
         net = nets["model"]
         items = [self.prepare(source) for source in sources]
         texts = self.words.rows([self.sentence(labels)] if self.family in GROUNDED else labels)
@@ -158,7 +160,11 @@ class Task:
         for group in batches.alike(items, {}):
             pictures = batches.collate([items[i] for i in group], {})
             shown = {name: np.repeat(rows, len(group), 0) for name, rows in texts.items()}
-            found = net({**(shown if self.family in GROUNDED else texts), "pixel_values": pictures["pixel_values"]})
+            feeds = {**(shown if self.family in GROUNDED else texts), "pixel_values": pictures["pixel_values"]}
+            if "pixel_mask" in net.inputs:
+                count, _, height, width = feeds["pixel_values"].shape
+                feeds["pixel_mask"] = np.ones((count, height, width), np.int64)
+            found = net(feeds)
             for row, i in enumerate(group):
                 outputs = {name: found[name][row] for name in ("logits", "pred_boxes")}
                 answers[i] = self.decode(outputs, sources[i], labels, least, text_threshold)[:top_k]

@@ -6,6 +6,8 @@ import pytest
 
 from sensorium.data import open_data
 from sensorium.errors import InputError
+from sensorium.media import masks
+from tests import tiny
 
 
 def document(name="a.png", **more):
@@ -84,3 +86,32 @@ def test_bad_json(tmp_path, picture, write):
     write("a.json", '{"images": [], "categories": [], "bbox": ' + "[" * 200_000)
     with pytest.raises(InputError, match=r"a.json: JSON nested too deeply"):
         open_data(tmp_path, format="coco")
+
+
+def test_outlines_and_run_lengths_become_segments(tmp_path, picture, write):
+    picture("a.png")
+    found = document()
+    width, height = found["images"][0].get("width", 40), found["images"][0].get("height", 30)
+    square = {"image_id": found["images"][0]["id"], "category_id": found["categories"][0]["id"]}
+    found["annotations"] = [
+        {**square, "id": 1, "bbox": [2, 2, 6, 6], "segmentation": [[2, 2, 8, 2, 8, 8, 2, 8]], "area": 36.0},
+        {**square, "id": 2, "bbox": [0, 0, width, height], "iscrowd": 1,
+         "segmentation": {"size": [height, width], "counts": [0, height * width]}},
+        {**square, "id": 3, "bbox": [1, 1, 2, 2]},
+    ]  # fmt: skip
+    write("a.json", json.dumps(found))
+    example = open_data(tmp_path, task="image-segmentation").examples[0]
+    segments = example.fields["segments"]
+    assert [s["iscrowd"] for s in segments] == [False, True]
+    assert [int(m.sum()) for m in masks.load([s["mask"] for s in segments])][1] == width * height
+    assert "segments" not in open_data(tmp_path).examples[0].fields
+    asked = open_data(tmp_path, task="mask-generation").examples[0].fields["prompts"]
+    assert asked[0] == {"box": [2.0, 2.0, 8.0, 8.0]}
+
+
+def test_key_points_become_poses(tmp_path):
+    found = open_data(tiny.poses(tmp_path / "data", 3), task="keypoint-detection")
+    (pose,) = found.examples[0].fields["poses"]
+    assert pose["names"] == ["one end", "middle", "other end"]
+    assert len(pose["keypoints"]) == 3
+    assert found.examples[0].fields["boxes"] == [pose["box"]]

@@ -18,7 +18,7 @@ ASKED: list[dict[str, Any]] = [
     {"box": [0.2, 0.1, 0.8, 0.9]},
     {"points": [[0.6, 0.6]], "labels": [1], "box": [0.4, 0.3, 0.9, 1.0]},
 ]
-EVERYTHING = {"points_per_crop": 4, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.1}
+EVERYTHING = {"points_per_crop": 4, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.005}
 
 
 def sources(folder: Path) -> list[Any]:
@@ -132,7 +132,7 @@ def expect_everything(folder: Path, paths: list[Any]) -> list[Any]:
             outputs = model(inputs["pixel_values"], points, labels)
         masks = processor.post_process_masks(outputs.pred_masks, *sizes, binarize=False)
         rles, scores, places = processor.filter_masks(
-            masks[0], outputs.iou_scores[0], sizes[0][0].tolist(), where[0], 0.0, 0.1
+            masks[0], outputs.iou_scores[0], sizes[0][0].tolist(), where[0], 0.0, EVERYTHING["stability_score_thresh"]
         )
         order = scores.argsort(descending=True, stable=True).tolist()
         kept: list[int] = []
