@@ -134,6 +134,8 @@ def parts(checkpoint: Checkpoint) -> dict[str, Part]:
 def grounded(checkpoint: Checkpoint) -> Part:
     """A network that looks at a picture and reads a sentence together."""
     rewrites.apply(checkpoint.model)
+    # Its mask of phrases is of truth values, which plain attention would add as numbers.
+    checkpoint.model.model.text_backbone.set_attn_implementation("sdpa")
     first = texts(checkpoint, ("a cat. two small dogs.",) * 2) | pictures(checkpoint, False)
     second = texts(checkpoint, ("the sea. a very long boat. a tree.",) * 3) | pictures(checkpoint, True)
     names = ["logits", "pred_boxes"]
