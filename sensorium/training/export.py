@@ -124,7 +124,8 @@ def free_sizes_kept(module: nn.Module) -> Iterator[None]:
     """What is made of sizes follows these, where PyTorch's export would write down those of the sample.
 
     Deformable DETR and its like put the sizes of their maps into a tensor, `torch.as_tensor([(height, width), ...])`,
-    and count their places, `torch.linspace(0.5, height - 0.5, height)`; Depth Anything says `int(height * 14)`.
+    and count their places, `torch.linspace(0.5, height - 0.5, height)`; Depth Anything says `int(height * 14)`, and
+    ZoeDepth splits by the number of pictures.
     """
 
     def any_free(data: Any, inside: bool = False) -> bool:
@@ -157,16 +158,22 @@ def free_sizes_kept(module: nn.Module) -> Iterator[None]:
         places = torch.arange(steps, dtype=kind) * ((high - low) / count.clamp(min=1)) + low
         return places.to(given["device"]) if given.get("device") is not None else places
 
+    def split(whole: torch.Tensor, size: Any, dim: int = 0) -> Any:
+        if not isinstance(size, torch.SymInt):
+            return before[3](whole, size, dim)
+        return tuple(whole.narrow(dim, i * size, size) for i in range(int(whole.shape[dim] // size)))
+
     files = {sys.modules[type(part).__module__] for part in module.modules()} - {sys.modules[__name__]}
     files = {file for file in files if file.__name__.startswith("transformers.") and not hasattr(file, "int")}
     for file in files:
         vars(file)["int"] = _Int
-    before = torch.tensor, torch.as_tensor, torch.linspace
+    before = torch.tensor, torch.as_tensor, torch.linspace, torch.Tensor.split
     torch.tensor, torch.as_tensor, torch.linspace = kept(before[0]), kept(before[1]), linspace
+    torch.Tensor.split = split
     try:
         yield
     finally:
-        torch.tensor, torch.as_tensor, torch.linspace = before
+        torch.tensor, torch.as_tensor, torch.linspace, torch.Tensor.split = before
         for file in files:
             del vars(file)["int"]
 
