@@ -84,7 +84,6 @@ WRITERS: dict[str, dict[str, Any]] = {
     "t5": PLAIN,
     "mt5": PLAIN,
     "umt5": PLAIN,
-    "switch_transformers": {**PLAIN, "num_experts": 3},
     "longt5": {**PLAIN, "local_radius": 3},
     "bart": PAIRED,
     "mvp": PAIRED,
@@ -100,7 +99,6 @@ TRANSLATORS: dict[str, dict[str, Any]] = {
     "marian": PAIRED,
     "mbart": PAIRED,
     "m2m_100": PAIRED,
-    "nllb-moe": {**PAIRED, "num_experts": 4, "encoder_sparse_step": 2, "decoder_sparse_step": 2},
 }
 # Settings go round, so that each is tried on several architectures.
 SETTINGS: list[dict[str, Any]] = [
@@ -215,7 +213,7 @@ def documents(folder: Path) -> list[Any]:
 ANSWERS = {
     "text2text-generation": "generated_text", "summarization": "summary_text", "translation": "translation_text",
 }  # fmt: skip
-SEVERAL = {"mbart", "m2m_100", "nllb-moe"}
+SEVERAL = {"mbart", "m2m_100"}
 
 ARCHITECTURES = [
     Architecture(
