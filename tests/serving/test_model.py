@@ -128,5 +128,5 @@ def test_a_broken_model_is_one_line(folder: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sensorium", "serve", str(tmp_path / "broken"), "--port", "0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert "not a network" in done.stderr.splitlines()[-1]
+    assert "not a whole ONNX file" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
