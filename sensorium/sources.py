@@ -160,7 +160,7 @@ def _files(kind: str, name: str) -> Iterator[tuple[str, Any]]:
 
 def example(task: Any) -> Any:
     """A made-up example for the first inference of a process; None where nothing is known of what the task reads."""
-    known = {*ENDINGS, "frames", "video", "label", "series", "word_boxes", *TEXTS}
+    known = {*ENDINGS, "frames", "video", "label", "series", "word_boxes", "boxes", "prompts", *TEXTS}
     return made_up.sources(task, 1, False)[0] if known >= set(parts(task)) else None
 
 

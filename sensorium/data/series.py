@@ -25,7 +25,10 @@ def _number(cell: str | None) -> float | None:
 def _rows(text: str) -> list[list[str]]:
     head = text.split("\n", 1)[0]
     separator = max("\t,;", key=head.count)
-    return [row for row in csv.reader(io.StringIO(text), delimiter=separator) if any(cell.strip() for cell in row)]
+    try:
+        return [row for row in csv.reader(io.StringIO(text), delimiter=separator) if any(cell.strip() for cell in row)]
+    except csv.Error:  # no table at all
+        return []
 
 
 def _files(source: Source) -> list[str]:

@@ -15,10 +15,12 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors.torch import save_file
+from safetensors.numpy import save_file
 
 from sensorium import files, model
 from sensorium.errors import InputError, SensoriumError
+from sensorium.formats import File
+from sensorium.formats.torch.tensors import arrays
 from sensorium.training.pretrained import samples, sentence_pieces, slow_tokenizers
 
 # What a model folder keeps of a checkpoint: everything that is neither weights nor code.
@@ -171,7 +173,7 @@ def copy_files(folder: Path, out: Path) -> None:
             if weights.is_file():
                 shutil.copyfile(weights, target)
             elif older.is_file():
-                save_file(torch.load(older, map_location="cpu", weights_only=True), target)
+                save_file(arrays(File.of(older)), target)
 
 
 def complete_files(folder: Path, out: Path, notes: list[str]) -> None:
