@@ -19,7 +19,9 @@ from tests.parity.architectures import areas, check
 PAGE = Path(__file__).parents[3] / "docs" / "architectures.md"
 HEAD = f"""# Architectures
 
-Made by `python -m tests.parity.architectures`; do not edit. Tiny random checkpoints of each architecture, made by
+Made by `python -m tests.parity.architectures`, which may write some rows anew; do not edit.
+
+Tiny random checkpoints of each architecture, made by
 transformers {transformers.__version__}, converted with `sensorium convert`, and answered without PyTorch: labels,
 spans, texts, tokens and masks are those of Hugging Face's own processor and model; the largest difference of a
 number (score, coordinate relative to the picture, value of a vector) is in the table, beside the largest difference of
