@@ -111,8 +111,7 @@ class Page:
         environment = {**os.environ, "NODE_PATH": str(self.tfjs.resolve())}
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:
-            self.agreement.append((name, "TF.js: " + done.stderr.strip()[:100], "", f"{ours:.0f} ms", ""))
-            return
+            raise SystemExit(f"{name}: TF.js in Node: {' '.join(done.stderr.split())[:200]} (is --tfjs right?)")
         other = json.loads(told.read_text())
         worst = 0.0
         for entry in other["outputs"]:  # found by their shape: TF.js keeps an order of its own
