@@ -93,6 +93,8 @@ def _one(error: BaseException) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
+    if isinstance(value, str):  # what is no text comes as surrogates, which nothing can print
+        return value.encode("utf-8", "replace").decode()
     if isinstance(value, np.ndarray):
         return [_plain(v) for v in value.tolist()] if value.ndim else _plain(value.item())
     return value.item() if isinstance(value, np.generic) else value

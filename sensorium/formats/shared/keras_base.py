@@ -29,10 +29,11 @@ NEUTRAL_ENDS = ("_initializer", "_regularizer", "_constraint")
 
 @dataclass(frozen=True)
 class Value:
-    """A value of the graph, and its mask (bool, batch and time) where it has one."""
+    """A value of the graph, its mask (bool, batch and time) where it has one, and its sizes as the file has them."""
 
     name: str
     mask: str | None = None
+    sizes: tuple[int | None, ...] | None = None
 
 
 @dataclass

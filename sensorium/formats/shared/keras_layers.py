@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,7 +30,9 @@ def channels_first(net: Net, part: Layer, axes: int = 2) -> bool:
        "AlphaDropout", "ActivityRegularization", "Identity", "RandomFlip", "RandomRotation", "RandomZoom",
        "RandomTranslation", "RandomContrast", "RandomBrightness", "RandomSharpness", "RandomColorJitter",
        "RandomErasing", "RandomSaturation", "RandomHue", "RandomGrayscale", "RandomShear", "RandomGaussianBlur",
-       "RandomPosterization", "RandomInvert")  # fmt: skip
+       "RandomPosterization", "RandomInvert", "RandomCrop", "RandomPerspective", "RandomElasticTransform",
+       "RandomColorDegeneration", "RandAugment", "AugMix", "MixUp", "CutMix", "Solarization",
+       "Equalization")  # fmt: skip
 def _identity(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value:
     part.used.update(part.config)  # these act in training only
     return one(part, inputs)
@@ -40,12 +41,18 @@ def _identity(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value
 # Dense and friends
 
 
+def _whole(part: Layer) -> None:
+    """The weights must be as they are used; adapters (LoRA) are merged when Keras saves them."""
+    part.used.add("lora_rank")
+    if part.get("quantization_mode"):
+        raise part.fault("quantised weights are not converted")
+
+
 @layer("Dense")
 def _dense(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value:
     x = one(part, inputs)
     units, bias = part.positive("units"), part.flag("use_bias", True)
-    if part.get("quantization_mode") or part.get("lora_rank"):
-        raise part.fault("quantised or adapted (LoRA) weights are not converted")
+    _whole(part)
     arrays = part.arrays(2 if bias else 1)
     part.shaped(arrays[0], None, units)
     y = net.dense(net.real(x.name), arrays[0], part.shaped(arrays[1], units) if bias else None, part.name)
@@ -57,9 +64,8 @@ def _einsum(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value:
     x = one(part, inputs)
     equation = str(part.get("equation", "")).replace(" ", "")
     bias = part.get("bias_axes")
-    part.used.update(("output_shape", "bias_axes", "quantization_mode", "lora_rank", "gptq_unpacked_column_size"))
-    if part.config.get("quantization_mode") or part.config.get("lora_rank"):
-        raise part.fault("quantised or adapted (LoRA) weights are not converted")
+    part.used.update(("output_shape", "bias_axes", "gptq_unpacked_column_size"))
+    _whole(part)
     arrays = part.arrays(2 if bias else 1)
     y = net.op(
         "Einsum", net.real(x.name), net.array(arrays[0], f"{part.name}.kernel"), equation=_dots(net, x, equation)
@@ -81,14 +87,43 @@ def _dots(net: Net, x: Value, equation: str) -> str:
 def _embedding(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value:
     x = one(part, inputs)
     width = part.positive("output_dim")
-    if part.get("quantization_mode") or part.get("lora_rank"):
-        raise part.fault("quantised or adapted (LoRA) weights are not converted")
+    _whole(part)
     table = part.shaped(part.arrays(1)[0], None, width)
     indices = net.op("Cast", x.name, to=7)
     mask = None
     if part.flag("mask_zero"):
         mask = net.op("Not", net.op("Equal", indices, net.graph.constant(np.array(0, np.int64), "zero")))
     return Value(net.op("Gather", net.array(table, f"{part.name}.embeddings"), indices, axis=0), mask)
+
+
+@layer("ReversibleEmbedding")
+def _reversible(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value:
+    """An embedding, and the way back from it to one score for each of its rows."""
+    tied = part.flag("tie_weights", True)
+    if not extra.get("reverse"):
+        arrays = part.arrays(1 if tied else 2)
+        inner = Layer("Embedding", part.name, {"output_dim": part.positive("output_dim")}, part.weights)
+        part.used.update(part.config)
+        result: Value = LAYERS["Embedding"](net, inner, inputs, {})
+        if part.config.get("mask_zero"):
+            raise part.fault("mask_zero is not converted")
+        return result
+    part.used.update(part.config)
+    if part.config.get("logit_soft_cap") is not None or part.config.get("quantization_mode"):
+        raise part.fault("a cap of the scores, or quantised weights, are not converted")
+    arrays = part.arrays(1 if tied else 2)
+    back = arrays[0].T if tied else arrays[1]
+    return Value(net.op("MatMul", net.real(one(part, inputs).name), net.array(back, f"{part.name}.reverse")))
+
+
+@layer("SpectralNormalization")
+def _wrapped(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Any:
+    """The layer within: its weights are stored as they were normalised last."""
+    part.used.update(("power_iterations", "layer"))
+    spec = part.config.get("layer")
+    if not isinstance(spec, dict):
+        raise part.fault("has no layer")
+    return net.apply(spec, part.weights.part("layer", 0, 1), inputs, extra)
 
 
 @layer("Masking")
@@ -126,7 +161,7 @@ def _highway(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value:
 # Convolution
 
 
-def _same(net: Net, x: str, axes: int, kernel: list[int], strides: list[int]) -> dict[str, Any]:
+def same(net: Net, x: str, axes: int, kernel: list[int], strides: list[int]) -> dict[str, Any]:
     """Padding 'same' of a channels-first value; kernel sizes as dilated."""
     backend = net.dialect.backend
     if backend == "theano":  # half the kernel on both sides, ceil(size / stride) results
@@ -146,10 +181,10 @@ def _same(net: Net, x: str, axes: int, kernel: list[int], strides: list[int]) ->
     return {"pads": begin + end}
 
 
-def _padding(net: Net, part: Layer, x: str, axes: int, kernel: list[int], strides: list[int]) -> dict[str, Any]:
+def padding(net: Net, part: Layer, x: str, axes: int, kernel: list[int], strides: list[int]) -> dict[str, Any]:
     padding = part.choice("padding", "valid", "valid", "same", *(["causal"] if axes == 1 else []))
     if padding == "same":
-        return _same(net, x, axes, kernel, strides)
+        return same(net, x, axes, kernel, strides)
     return {"pads": [kernel[0] - 1, 0]} if padding == "causal" else {}
 
 
@@ -197,8 +232,7 @@ def _conv(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value:
     x, first = _to_first(net, part, one(part, inputs), axes)
     kernel, strides, dilation, reach = _geometry(net, part, axes)
     filters, groups, bias = part.positive("filters"), part.positive("groups", 1), part.flag("use_bias", True)
-    if part.get("lora_rank") or part.get("quantization_mode"):
-        raise part.fault("quantised or adapted (LoRA) weights are not converted")
+    _whole(part)
     arrays = part.arrays(2 if bias else 1)
     weight = _flipped(net, part.shaped(_stored(net, part, arrays[0], axes), *kernel, None, filters), axes)
     if weight.shape[-2] * groups != net.size(x, 1):
@@ -212,7 +246,7 @@ def _conv(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value:
         strides=strides,
         dilations=dilation,
         group=groups,
-        **_padding(net, part, x, axes, reach, strides),
+        **padding(net, part, x, axes, reach, strides),
     )
     return Value(_from_first(net, part, y, first))
 
@@ -231,7 +265,7 @@ def _depthwise(net: Net, part: Layer, x: str, axes: int, weight: np.ndarray, bia
         strides=strides,
         dilations=dilation,
         group=channels,
-        **_padding(net, part, x, axes, reach, strides),
+        **padding(net, part, x, axes, reach, strides),
     )
 
 
@@ -278,17 +312,17 @@ def _transposed(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Val
         raise part.fault("the transposed convolution of Keras 1 is not converted")
     arrays = part.arrays(2 if bias else 1)
     weight = _flipped(net, part.shaped(arrays[0], *kernel, filters, None), axes)
-    same = part.choice("padding", "valid", "valid", "same") == "same"
+    kept = part.choice("padding", "valid", "valid", "same") == "same"
     given = part.get("output_padding")
     output_padding = part.ints("output_padding", axes) if given is not None else None
     begin, end, more = [], [], []
     for a in range(axes):
         k, s = reach[a], strides[a]
         if output_padding is None:
-            cut = k - s if same else min(k - s, 0)
+            cut = k - s if kept else min(k - s, 0)
         else:
-            cut = (2 * (k // 2) if same else 0) - output_padding[a]
-        start = (k // 2 if net.dialect.backend == "theano" else max(cut, 0) // 2) if same else 0
+            cut = (2 * (k // 2) if kept else 0) - output_padding[a]
+        start = (k // 2 if net.dialect.backend == "theano" else max(cut, 0) // 2) if kept else 0
         begin.append(start)
         end.append(max(cut - start, 0))
         more.append(max(start - cut, 0))
@@ -319,8 +353,8 @@ def _pool(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value:
     if not all(size) or not all(strides):
         raise part.fault("a pool size or stride of 0 is not possible")
     op = "MaxPool" if part.kind.startswith("Max") else "AveragePool"
-    same = part.choice("padding", "valid", "valid", "same") == "same"
-    if same and net.dialect.backend == "theano":
+    kept = part.choice("padding", "valid", "valid", "same") == "same"
+    if kept and net.dialect.backend == "theano":
         pads = [k - 2 if k > 2 and k % 2 else k - 1 for k in size]
         y = net.op(op, x, kernel_shape=size, strides=strides, pads=pads * 2)
         inner = net.sizes(x, 2)
@@ -328,7 +362,7 @@ def _pool(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value:
         count = net.op("Div", net.op("Sub", net.op("Add", inner, step), net.ints([1] * axes)), step)
         y = net.op("Slice", y, net.ints([0] * axes), count, net.ints(range(2, axes + 2)))
     else:
-        pads_ = _same(net, x, axes, size, strides) if same else {}
+        pads_ = same(net, x, axes, size, strides) if kept else {}
         y = net.op(op, x, kernel_shape=size, strides=strides, **pads_)
     return Value(y if first else net.first_to_last(y))
 
@@ -511,21 +545,26 @@ def _rescaling(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Valu
 
 @layer("CategoryEncoding")
 def _category(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value:
-    x = one(part, inputs)
     tokens = part.positive("num_tokens")
     mode = part.choice("output_mode", "multi_hot", "one_hot", "multi_hot", "count")
-    if mode == "count" and extra.get("count_weights") is not None:
-        raise part.fault("count_weights are not converted")
-    indices = net.op("Cast", x.name, to=7)
+    weights = extra.get("count_weights", inputs[1] if len(inputs) > 1 else None)
+    given = weights.name if isinstance(weights, Value) else None
+    return _encoded(net, net.op("Cast", inputs[0].name, to=7), mode, tokens, given)
+
+
+def _encoded(net: Net, indices: str, mode: str, tokens: int, weights: str | None = None) -> Value:
+    """Numbers as rows of as many places: one each, or those of a row together or counted."""
     values = net.graph.constant(np.array([0, 1], np.float32), "off_on")
     hot = net.op("OneHot", indices, net.ints([tokens]), values, axis=-1)
-    rank = net.rank(x)
+    rank = net.rank(indices)
     if mode == "one_hot":
-        if rank > 1 and net.size(x.name, rank - 1) == 1:
+        if rank > 1 and net.size(indices, rank - 1) == 1:
             hot = net.op("Squeeze", hot, net.ints([rank - 1]))
         return Value(hot)
     if rank == 1:
         return Value(hot)
+    if mode == "count" and weights is not None:
+        hot = net.op("Mul", hot, net.op("Unsqueeze", net.real(weights), net.ints([-1])))
     return Value(net.op("ReduceMax" if mode == "multi_hot" else "ReduceSum", hot, net.ints([rank - 1]), keepdims=0))
 
 
@@ -533,13 +572,46 @@ def _category(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value
 def _discretization(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value:
     x = one(part, inputs)
     part.used.update(("num_bins", "epsilon"))
-    part.choice("output_mode", "int", "int")
     bounds = part.get("bin_boundaries")
     if not isinstance(bounds, list) or not bounds:
         raise part.fault("has no bin_boundaries")
     spread = net.op("Unsqueeze", net.real(x.name), net.ints([-1]))
     above = net.op("GreaterOrEqual", spread, net.array(bounds))
-    return Value(net.op("ReduceSum", net.op("Cast", above, to=7), net.ints([-1]), keepdims=0))
+    bins = net.op("ReduceSum", net.op("Cast", above, to=7), net.ints([-1]), keepdims=0)
+    mode = part.choice("output_mode", "int", "int", "one_hot", "multi_hot", "count")
+    if mode != "int":
+        return _encoded(net, bins, mode, len(bounds) + 1)
+    return Value(net.op("Cast", bins, to=7 if net.dialect.version < 3 else 6))
+
+
+@layer("IntegerLookup")
+def _integer_lookup(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value:
+    """Places in a list of whole numbers: the mask's first, then those of what is not in it."""
+    x = one(part, inputs)
+    vocabulary, mask = part.get("vocabulary"), part.get("mask_token")
+    part.used.update(
+        ("max_tokens", "vocabulary_dtype", "vocabulary_size", "oov_token", "encoding", "idf_weights", "oov_method")
+    )
+    if isinstance(vocabulary, dict):
+        vocabulary = vocabulary.get("config", {}).get("value") if isinstance(vocabulary.get("config"), dict) else None
+    if not isinstance(vocabulary, list) or not vocabulary or not all(isinstance(v, int) for v in vocabulary):
+        raise part.fault("its vocabulary is not in the file's description; this is not converted")
+    others = part.whole("num_oov_indices", 1)
+    if part.get("invert") or others > 1 or (others and part.config.get("vocabulary_dtype", "int64") != "int64"):
+        raise part.fault("several places for unknown numbers, or the way back, are not converted")
+    mode = part.choice("output_mode", "int", "int", "one_hot", "multi_hot", "count")
+    start = others + (mask is not None and mode == "int")
+    value = net.op("Cast", x.name, to=7)
+    same = net.op("Equal", net.op("Unsqueeze", value, net.ints([-1])), net.ints(vocabulary))
+    places = net.graph.constant(np.arange(start, start + len(vocabulary), dtype=np.int64), "places")
+    unknown = net.graph.constant(np.array(start - 1 if others else -1, np.int64), "unknown")
+    found = net.op("ReduceMax", net.where(same, places, unknown), net.ints([-1]), keepdims=0)
+    if mask is not None and mode == "int":
+        zero = net.graph.constant(np.array(0, np.int64), "zero")
+        given = net.graph.constant(np.array(int(mask), np.int64), "mask")
+        found = net.where(net.op("Equal", value, given), zero, found)
+    width = part.config.get("max_tokens") if part.flag("pad_to_max_tokens") else None
+    return Value(found) if mode == "int" else _encoded(net, found, mode, width or start + len(vocabulary))
 
 
 # Activations
@@ -679,7 +751,7 @@ def _pairs(part: Layer, key: str, axes: int, default: int) -> list[list[int]]:
     return [[int(a), int(b)] for a, b in given]
 
 
-def _spatial(net: Net, part: Layer, x: Value, axes: int) -> list[int]:
+def spatial_axes(net: Net, part: Layer, x: Value, axes: int) -> list[int]:
     if net.rank(x) != axes + 2:
         raise part.fault(f"takes an input of {axes + 2} axes, not {net.rank(x)}")
     return list(range(2, axes + 2) if channels_first(net, part, axes) else range(1, axes + 1))
@@ -688,7 +760,7 @@ def _spatial(net: Net, part: Layer, x: Value, axes: int) -> list[int]:
 @layer("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D")
 def _zero_padding(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value:
     x, count = one(part, inputs), int(part.kind[-2])
-    where = _spatial(net, part, x, count)
+    where = spatial_axes(net, part, x, count)
     pads = _pairs(part, "padding", count, 1)
     rank = net.rank(x)
     begin, end = [0] * rank, [0] * rank
@@ -700,70 +772,10 @@ def _zero_padding(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> V
 @layer("Cropping1D", "Cropping2D", "Cropping3D")
 def _cropping(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value:
     x, count = one(part, inputs), int(part.kind[-2])
-    where = _spatial(net, part, x, count)
+    where = spatial_axes(net, part, x, count)
     cuts = _pairs(part, "cropping", count, 1 if count == 1 else 0)
     starts, ends = [a for a, _ in cuts], [-b if b else END for _, b in cuts]
     return Value(net.op("Slice", x.name, net.ints(starts), net.ints(ends), net.ints(where)))
-
-
-@layer("UpSampling1D", "UpSampling2D", "UpSampling3D")
-def _upsampling(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value:
-    x, count = one(part, inputs), int(part.kind[-2])
-    where = _spatial(net, part, x, count)
-    size = part.ints("size", count, 2)
-    if not all(size):
-        raise part.fault("a size of 0 is not possible")
-    mode = part.choice("interpolation", "nearest", "nearest", "bilinear") if count == 2 else "nearest"
-    if mode == "bilinear" and net.dialect.backend in ("theano", "cntk"):
-        raise part.fault(f"bilinear enlargement of the backend {net.dialect.backend} is not converted")
-    first = where[0] == 2
-    value = net.real(x.name)
-    value = value if first else net.last_to_first(value)
-    scales = net.graph.constant(np.array([1, 1, *size], np.float32), "scales")
-    if mode == "nearest":
-        y = net.op("Resize", value, "", scales, mode="nearest", coordinate_transformation_mode="asymmetric",
-                   nearest_mode="floor")  # fmt: skip
-    else:
-        how = "half_pixel" if net.dialect.half_pixel else "asymmetric"
-        y = net.op("Resize", value, "", scales, mode="linear", coordinate_transformation_mode=how)
-    return Value(y if first else net.first_to_last(y))
-
-
-@layer("Resizing")
-def _resizing(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value:
-    x = one(part, inputs)
-    if net.rank(x) != 4:
-        raise part.fault("takes a batch of pictures")
-    for key in ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias"):
-        if part.get(key):
-            raise part.fault(f"{key} is not converted")
-    part.used.update(("fill_mode", "fill_value"))
-    mode = part.choice("interpolation", "bilinear", "bilinear", "nearest")
-    target = net.ints([part.positive("height"), part.positive("width")])
-    first = channels_first(net, part)
-    value = net.real(x.name)
-    value = value if first else net.last_to_first(value)
-    sizes = net.joined(net.sizes(value, 0, 2), target)
-    y = net.op("Resize", value, "", "", sizes, mode="linear" if mode == "bilinear" else "nearest",
-               coordinate_transformation_mode="half_pixel",
-               nearest_mode="round_prefer_ceil" if mode == "nearest" else None)  # fmt: skip
-    return Value(y if first else net.first_to_last(y))
-
-
-@layer("CenterCrop")
-def _center_crop(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value:
-    x = one(part, inputs)
-    first = channels_first(net, part)
-    if net.rank(x) != 4 or net.dialect.free:
-        raise part.fault("is converted only for a batch of pictures of one size (--image-size)")
-    value = x.name
-    for axis, key in zip((2, 3) if first else (1, 2), ("height", "width")):
-        size, wanted = net.size(value, axis), part.positive(key)
-        if size < wanted:
-            raise part.fault(f"cannot crop {size} to {wanted}")
-        start = (size - wanted) // 2
-        value = net.part(value, axis, start, start + wanted)
-    return Value(value)
 
 
 # Merging
@@ -874,127 +886,3 @@ def _merge1(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value:
         config = {"axes": axes, "normalize": mode == "cos"}
     result: Value = LAYERS[kind](net, Layer(kind, part.name, config, part.weights), inputs, {})
     return result
-
-
-# Attention
-
-
-def _mask_of(net: Net, mask: str, axis: int) -> str:
-    return net.op("Unsqueeze", net.op("Cast", mask, to=9), net.ints([axis]))
-
-
-def _causal(net: Net, scores: str) -> str:
-    """Lower triangle over the last two axes: a place sees itself and what is before."""
-    rank = net.rank(scores)
-    rows, columns = (net.op("Squeeze", net.sizes(scores, a, a + 1), net.ints([0])) for a in (rank - 2, rank - 1))
-    zero, step = (net.graph.constant(np.array(v, np.int64), "index") for v in (0, 1))
-    down = net.op("Unsqueeze", net.op("Range", zero, rows, step), net.ints([1]))
-    across = net.op("Range", zero, columns, step)
-    return net.op("GreaterOrEqual", down, across)
-
-
-@layer("Attention", "AdditiveAttention")
-def _attention(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Any:
-    if len(inputs) not in (2, 3):
-        raise part.fault("takes two or three inputs")
-    query, value = inputs[:2]
-    key = inputs[2] if len(inputs) > 2 else value
-    if any(net.rank(x) != 3 for x in inputs):
-        raise part.fault("takes inputs of 3 axes")
-    additive = part.kind == "AdditiveAttention"
-    use_scale = part.flag("use_scale", additive)
-    mode = "additive" if additive else part.choice("score_mode", "dot", "dot", "concat")
-    part.used.add("score_mode")
-    arrays = part.arrays(use_scale + (mode == "concat"))
-    if mode == "dot":
-        scores = net.op("MatMul", query.name, net.op("Transpose", key.name, perm=[0, 2, 1]))
-        if use_scale:
-            scores = net.op("Mul", scores, net.array(arrays[0], f"{part.name}.scale"))
-    else:
-        total = net.op(
-            "Add", net.op("Unsqueeze", query.name, net.ints([2])), net.op("Unsqueeze", key.name, net.ints([1]))
-        )
-        if use_scale and not additive:
-            total = net.op("Mul", total, net.array(arrays[0], f"{part.name}.scale"))
-        bent = net.op("Tanh", total)
-        if use_scale and additive:
-            bent = net.op("Mul", bent, net.array(arrays[0], f"{part.name}.scale"))
-        scores = net.op("ReduceSum", bent, net.ints([-1]), keepdims=0)
-        if mode == "concat":
-            scores = net.op("Mul", scores, net.array(arrays[-1], f"{part.name}.concat"))
-    given = list(extra["mask"]) if isinstance(extra.get("mask"), (list, tuple)) else []
-    masks = [m.name if isinstance(m, Value) else None for m in given] or [query.mask, value.mask]
-    seen = _mask_of(net, masks[1], 1) if len(masks) > 1 and masks[1] is not None else None
-    if part.flag("causal") or extra.get("use_causal_mask"):
-        causal = _causal(net, scores)
-        seen = causal if seen is None else net.op("And", seen, causal)
-    if seen is not None:
-        scores = net.where(seen, scores, net.op("Sub", scores, net.number(1e9)))
-    weights = net.op("Softmax", scores, axis=-1)
-    y = net.op("MatMul", weights, value.name)
-    if masks[0] is not None:
-        y = net.op("Mul", y, net.op("Cast", _mask_of(net, masks[0], 2), to=1))
-    result = Value(y, masks[0])
-    return [result, Value(weights)] if extra.get("return_attention_scores") else result
-
-
-@layer("MultiHeadAttention")
-def _multi_head(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Any:
-    """Projections to heads, scaled scores, and back: kernels (in, heads, size) and (heads, size, out)."""
-    named = {k: v for k, v in extra.items() if isinstance(v, Value)}
-    query = inputs[0]
-    value = inputs[1] if len(inputs) > 1 else named.get("value", query)
-    key = inputs[2] if len(inputs) > 2 else named.get("key", value)
-    if len(inputs) > 3:
-        raise part.fault("takes three inputs; a mask by its name")
-    heads, size = part.positive("num_heads"), part.positive("key_dim")
-    value_size = part.positive("value_dim", size)
-    bias = part.flag("use_bias", True)
-    if any(net.rank(x) != 3 for x in (query, key, value)):
-        raise part.fault("is converted for inputs of 3 axes only")
-    axes = part.get("attention_axes")
-    if axes not in (None, [1], 1) or part.get("use_gate") or part.get("sliding_window"):
-        raise part.fault("attention_axes, a gate or a window are not converted")
-    part.used.update(("output_shape", "query_shape", "key_shape", "value_shape", "seed"))
-
-    def project(x: Value, name: str, index: int, width: int) -> str:
-        inner = Layer(part.kind, part.name, {}, part.weights.part(f"{name}_dense", index, 4))
-        arrays = inner.arrays(2 if bias else 1)
-        kernel = part.shaped(arrays[0], None, heads, width).reshape(arrays[0].shape[0], -1)
-        y = net.dense(net.real(x.name), kernel, arrays[1].reshape(-1) if bias else None, f"{part.name}.{name}")
-        return net.op("Transpose", net.op("Reshape", y, net.ints([0, 0, heads, width])), perm=[0, 2, 1, 3])
-
-    q, k, v = project(query, "query", 0, size), project(key, "key", 1, size), project(value, "value", 2, value_size)
-    q = net.op("Mul", q, net.number(1 / math.sqrt(size)))
-    scores = net.op("MatMul", q, net.op("Transpose", k, perm=[0, 1, 3, 2]))
-    seen: list[str] = []
-    masks = {"query": query.mask, "value": value.mask, "key": key.mask if key is not value else None}
-    masks |= {n: told.name for n in masks if isinstance(told := extra.get(f"{n}_mask"), Value)}
-    for hidden, axis in ((masks["query"], 2), (masks["value"], 1), (masks["key"], 1)):
-        if hidden is not None:
-            seen.append(_mask_of(net, _mask_of(net, hidden, axis), 1))
-    given = extra.get("attention_mask")
-    if isinstance(given, Value):
-        wanted = net.op("Cast", given.name, to=9)
-        seen.append(net.op("Unsqueeze", wanted, net.ints([1])) if net.rank(wanted) == 3 else wanted)
-    elif given is not None:
-        raise part.fault("an attention mask that is stored in the file is not converted")
-    if extra.get("use_causal_mask"):
-        seen.append(_causal(net, scores))
-    for other in seen[1:]:
-        seen[0] = net.op("And", seen[0], other)
-    if seen:
-        scores = net.op(
-            "Add", scores, net.where(seen[0], net.number(0.0), net.number(-3e38 if net.dialect.version == 3 else -1e9))
-        )
-    weights = net.op("Softmax", scores, axis=-1)
-    y = net.op("Transpose", net.op("MatMul", weights, v), perm=[0, 2, 1, 3])
-    y = net.op("Reshape", y, net.ints([0, 0, heads * value_size]))
-    inner = Layer(part.kind, part.name, {}, part.weights.part("output_dense", 3, 4))
-    arrays = inner.arrays(2 if bias else 1)
-    if arrays[0].ndim != 3 or arrays[0].shape[:2] != (heads, value_size):
-        raise part.fault(f"weights of the shape {list(arrays[0].shape)} instead of {[heads, value_size, 'any']}")
-    kernel = arrays[0].reshape(heads * value_size, -1)
-    y = net.dense(y, kernel, arrays[1] if bias else None, f"{part.name}.output")
-    result = Value(y, query.mask)
-    return [result, Value(weights)] if extra.get("return_attention_scores") else result

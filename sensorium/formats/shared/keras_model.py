@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from sensorium.errors import InputError
-from sensorium.formats.shared import keras_layers, keras_recurrent
+from sensorium.formats.shared import (
+    keras_attention,
+    keras_layers,
+    keras_ops,
+    keras_ops_nn,
+    keras_ops_shapes,
+    keras_pictures,
+    keras_recurrent,
+    keras_sound,
+)
 from sensorium.formats.shared.graph import Graph
 from sensorium.formats.shared.keras_base import LAYERS, Dialect, Layer, Net, Value, flatten
 from sensorium.formats.shared.keras_weights import Weights
@@ -19,17 +29,15 @@ MODELS = {"Sequential", "Functional", "Model"}
 CODE = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "FlaxLayer", "JaxLayer"}
 OURS = {"keras", "builtins", "tensorflow", "tf_keras", "keras_core"}
 ARGUMENTS = {"mask", "training", "initial_state", "query", "value", "key", "attention_mask", "use_causal_mask",
-             "return_attention_scores", "inputs", "count_weights", "query_mask", "value_mask", "key_mask"}  # fmt: skip
-OPERATIONS = {
-    "Add": ("Add", 2), "Subtract": ("Sub", 2), "Multiply": ("Mul", 2), "Divide": ("Div", 2), "TrueDivide": ("Div", 2),
-    "Maximum": ("Max", 2), "Minimum": ("Min", 2),
-    "Negative": ("Neg", 1), "Absolute": ("Abs", 1), "Relu": ("Relu", 1), "Sigmoid": ("Sigmoid", 1), "Tanh": ("Tanh", 1),
-    "Exp": ("Exp", 1), "Sqrt": ("Sqrt", 1), "Matmul": ("MatMul", 2),
-}  # fmt: skip
+             "return_attention_scores", "inputs", "count_weights", "reverse", "query_mask", "value_mask",
+             "key_mask"}  # fmt: skip
+ATTENTION = {"MultiHeadAttention", "GroupedQueryAttention"}
 DEPTH = 30
 COUNT = 20_000
+STORED = {"__ellipsis__", "__tuple__", "__slice__", "__numpy__", "__tensor__"}
 EXAMPLE = 48  # size of a free axis in the example
-TABLES = (keras_layers, keras_recurrent)  # they fill LAYERS
+# They fill LAYERS and OPS.
+TABLES = (keras_attention, keras_layers, keras_pictures, keras_recurrent, keras_sound, keras_ops_nn, keras_ops_shapes)
 
 # Keras 1, to Keras 2
 
@@ -186,14 +194,14 @@ class Builder:
         found = []
         for value in inputs:
             for other, made in self.users.get(value.name, []) if value.mask is not None else []:
-                if "MultiHeadAttention" not in (kind, other):
+                if not ATTENTION & {kind, other}:
                     continue
                 if not self._depends([v.name for v in inputs], made):
                     raise InputError(
                         f"layer '{name[:80]}' ({kind[:60]}): shares an input that has a mask with attention; which "
                         "of them sees the mask depends on the order of calls; this is not converted"
                     )
-                if other == "MultiHeadAttention":
+                if other in ATTENTION:
                     value = Value(value.name)
                     break
             found.append(value)
@@ -311,7 +319,9 @@ class Builder:
             left.pop()
             given, extra = _resolved(args, known), _resolved(kwargs, known)
             if str(layers[name].get("module") or "").startswith("keras.src.ops"):
-                known[name, node, 0] = self.operation(layers[name], given, extra)
+                made = self.operation(layers[name], given, extra)
+                for i, value in enumerate([made] if isinstance(made, str) else made):
+                    known[name, node, i] = Value(value)
                 continue
             values = list(flatten(given))
             for key in ("inputs", "sequence", "input"):
@@ -329,36 +339,15 @@ class Builder:
         self.wanted = wanted
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def operation(self, entry: Mapping[str, Any], args: Any, kwargs: Mapping[str, Any]) -> Value:
-        """A function of `keras.ops` between the layers, on values and numbers."""
-        kind, name, net = str(entry.get("class_name")), name_of(entry), self.net
-        good = isinstance(args, list) and all(isinstance(a, Value) or type(a) in (int, float) for a in args)
-        if not good or kwargs or OPERATIONS.get(kind, ("", 0))[1] != len(args):
-            raise InputError(f"layer '{name[:80]}' ({kind[:60]}): this function of keras.ops is not known")
-        first = next((a for a in args if isinstance(a, Value)), None)
-        if first is None:
-            raise InputError(f"layer '{name[:80]}' ({kind[:60]}): has no input")
-        dtype = net.graph.dtype(first.name)
-        if (dtype.kind in "iu" and any(isinstance(a, float) for a in args)) or kind in ("Divide", "TrueDivide"):
-            dtype = np.dtype(np.float32)
-        op = OPERATIONS[kind][0]
-        if op in ("And", "Or", "Not"):
-            if not all(isinstance(a, Value) and net.graph.dtype(a.name).kind == "b" for a in args):
-                raise InputError(f"layer '{name[:80]}' ({kind[:60]}): takes truth values")
-            return Value(net.op(op, *[a.name for a in args]))
-        if dtype.kind == "b" and len(args) > 1:
-            raise InputError(f"layer '{name[:80]}' ({kind[:60]}): on truth values this is not converted")
-        code = {"f": 1}.get(dtype.kind, 7)
-        dtype = np.dtype(np.float32 if code == 1 else np.int64)
-        given = [
-            net.op("Cast", a.name, to=code)
-            if isinstance(a, Value)
-            else net.graph.constant(np.array(a, dtype), "number")
-            for a in args
-        ]
-        if op == "NotEqual":
-            return Value(net.op("Not", net.op("Equal", *given)))
-        return Value(net.op(op, *given), first.mask)
+    def operation(self, entry: Mapping[str, Any], args: Any, kwargs: Mapping[str, Any]) -> Any:
+        """The names of what a function of `keras.ops` between the layers gives."""
+        config = entry.get("config")
+        kind = str(entry.get("class_name"))
+        try:
+            given = args if isinstance(args, list) else [args]
+            return keras_ops.call(self.net, kind, given, kwargs, config if isinstance(config, dict) else {})
+        except InputError as error:
+            raise InputError(f"layer '{name_of(entry)[:80]}' ({kind[:60]}): {error}") from None
 
     # Ends
 
@@ -457,9 +446,29 @@ def _resolved(tree: Any, known: Mapping[tuple[str, int, int], Value]) -> Any:
     if isinstance(tree, dict):
         if tree.get("class_name") == "__keras_tensor__":
             name, node, index = tree["config"]["keras_history"]
-            return _known(known, (str(name), int(node), int(index)))
+            value = _known(known, (str(name), int(node), int(index)))
+            shape = tree["config"].get("shape")
+            return replace(value, sizes=tuple(shape)) if isinstance(shape, list) else value
+        if tree.get("class_name") in STORED and isinstance(tree.get("config"), (dict, list)):
+            return _stored(str(tree["class_name"]), tree["config"], known)
         return {key: _resolved(value, known) for key, value in tree.items()}
     return tree
+
+
+def _stored(kind: str, config: Any, known: Mapping[tuple[str, int, int], Value]) -> Any:
+    """What Keras 3 writes of an argument that is neither a value nor a number."""
+    if kind == "__ellipsis__":
+        return ...
+    if kind == "__tuple__":
+        return _resolved(config, known)
+    if not isinstance(config, dict):
+        raise InputError(f"an argument of the kind {kind} is not described")
+    if kind == "__slice__":
+        return slice(*(_resolved(config.get(key), known) for key in ("start", "stop", "step")))
+    try:
+        return np.asarray(config.get("value"), str(config.get("dtype", "float32")).replace("bfloat16", "float32"))
+    except (TypeError, ValueError):
+        raise InputError("a stored array is not one") from None
 
 
 def _known(known: Mapping[tuple[str, int, int], Value], reference: tuple[str, int, int]) -> Value:

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from sensorium.formats.shared.keras_base import END, Layer, Net, Value, activate, activation_name, flatten, layer
+from sensorium.formats.shared.keras_conv_recurrent import conv_lstm
 from sensorium.formats.shared.keras_layers import one
 from sensorium.formats.shared.keras_weights import Weights
 
 Extra = Mapping[str, Any]
+KINDS = ("LSTM", "GRU", "SimpleRNN", "RNN", "CuDNNLSTM", "CuDNNGRU", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
 # Keras 1 keeps each gate by itself: where the gates of Keras 2 are in its list.
 OLD_ORDER = {"LSTM": (0, 6, 3, 9), "GRU": (0, 3, 6)}
@@ -272,9 +274,6 @@ def run_layer(
     zero: bool | None = None,
 ) -> tuple[str, str, list[str]]:  # fmt: skip
     """A recurrent layer: its outputs in the order of time, the last one, its last states."""
-    if net.rank(x) != 3:
-        raise part.fault(f"takes an input of 3 axes, not {net.rank(x)}")
-    value = net.real(x.name)
     backwards = part.flag("go_backwards") if reverse is None else reverse
     zero = part.flag("zero_output_for_mask") if zero is None else zero
     part.used.update(("go_backwards", "zero_output_for_mask", "return_sequences", "return_state", "time_major"))
@@ -284,6 +283,13 @@ def run_layer(
         net.graph.notes.append(
             f"layer '{part.name}' keeps its state between calls in the source; here it begins with zeros"
         )
+    if part.kind.startswith("ConvLSTM"):
+        if mask is not None:
+            raise part.fault("with a mask this is not converted")
+        return conv_lstm(net, part, _cell_weights(part), x, states, backwards)
+    if net.rank(x) != 3:
+        raise part.fault(f"takes an input of 3 axes, not {net.rank(x)}")
+    value = net.real(x.name)
     if part.kind == "RNN":
         spec = part.get("cell")
         if isinstance(spec, list):
@@ -327,7 +333,7 @@ def _states(net: Net, inputs: list[Value], extra: Extra) -> list[str]:
     return [net.real(v.name) for v in (*inputs[1:], *flatten(extra.get("initial_state")))]
 
 
-@layer("LSTM", "GRU", "SimpleRNN", "RNN", "CuDNNLSTM", "CuDNNGRU")
+@layer(*KINDS)
 def _recurrent(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Any:
     x, mask = inputs[0], _mask(net, inputs[0], extra)
     sequences, state = part.flag("return_sequences"), part.flag("return_state")
@@ -354,7 +360,7 @@ def _bidirectional(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> 
         str(other["class_name"]), part.name, dict(other["config"]), part.weights.part("backward_layer", 1, 2)
     )
     for inner in (forward, backward):
-        if inner.kind not in ("LSTM", "GRU", "SimpleRNN", "RNN", "CuDNNLSTM", "CuDNNGRU"):
+        if inner.kind not in KINDS:
             raise part.fault(f"of a layer {inner.kind[:40]} is not converted")
     reverse = forward.flag("go_backwards")
     sequences, state = forward.flag("return_sequences"), forward.flag("return_state")

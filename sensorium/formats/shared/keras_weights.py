@@ -12,6 +12,8 @@ from sensorium.errors import InputError
 from sensorium.formats.shared.hdf5 import Group
 
 Source = Callable[[], np.ndarray]
+# Classes that are exported by another name than their own, which the groups have.
+EXPORTED = {"GroupQueryAttention": "GroupedQueryAttention"}
 
 
 class Weights:
@@ -128,7 +130,7 @@ class Tree(Weights):
         used: dict[str, int] = {}
         found: dict[str, Weights] = {}
         for name, kind, _ in entries:
-            key = snake_case(kind)
+            key = snake_case(EXPORTED.get(kind, kind))
             count = used[key] = used.get(key, -1) + 1
             key = f"{key}_{count}" if count else key
             found[name] = Tree(inside.groups.get(key) if inside else None, self.where, f"{self.path}/layers/{key}")

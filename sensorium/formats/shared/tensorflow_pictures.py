@@ -6,41 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from sensorium.formats.shared.resampling import area, cubic
 from sensorium.formats.shared.tensorflow_graph import Net, Node, operator
 from sensorium.formats.shared.tensorflow_ops import first_axis, pads, spatial
 
 END = (1 << 62) - 1
-TABLE = 1024  # steps of TensorFlow's table of cubic weights
-
-
-def cubic(size: int, wanted: int, corners: bool, half: bool) -> np.ndarray:
-    """The weights (wanted, size) of ResizeBicubic. Source: core/util/image_resizer_state.h, resize_bicubic_op.cc."""
-    scale = np.float32((size - 1) / (wanted - 1) if corners and wanted > 1 else size / wanted)
-    a = -0.5 if half else -0.75
-    result = np.zeros((wanted, size))
-    for i in range(wanted):
-        place = (np.float32(i) + np.float32(0.5)) * scale - np.float32(0.5) if half else np.float32(i) * scale
-        low = int(np.floor(place))
-        step = round(float(place - low) * TABLE) / TABLE
-        weights = []
-        for x in (1 + step, step, 1 - step, 2 - step):
-            near = ((a + 2) * x - (a + 3)) * x * x + 1
-            weights.append(near if x <= 1 else ((a * x - 5 * a) * x + 8 * a) * x - 4 * a)
-        inside = [not half or 0 <= low + k - 1 < size for k in range(4)]
-        total = sum(w for w, ok in zip(weights, inside) if ok) if half else 1.0
-        for k, (w, ok) in enumerate(zip(weights, inside)):
-            if ok:
-                result[i, min(max(low + k - 1, 0), size - 1)] += w / total
-    return result
-
-
-def area(size: int, wanted: int, corners: bool, half: bool) -> np.ndarray:
-    """The weights (wanted, size) of ResizeArea: shares of what each pixel covers."""
-    scale = (size - 1) / (wanted - 1) if corners and wanted > 1 else size / wanted
-    edges = np.arange(wanted)[:, None] * scale
-    pixels = np.arange(size)[None]
-    covered = np.minimum(pixels + 1, edges + scale) - np.maximum(pixels, edges)
-    return np.asarray(np.maximum(covered, 0) / scale)
 
 
 @operator("ResizeBicubic", "ResizeArea")
