@@ -275,6 +275,7 @@ def export(
     to: str,
     data: str | Path | None = None,
     split: str | None = None,
+    calibrate: Sequence[Any] = (),
     out: str | Path | None = None,
     force: bool = False,
 ) -> dict[str, Any]:
@@ -285,6 +286,7 @@ def export(
         to: `int8`, `fp16` or `int4`.
         data: to calibrate with and to measure the loss on; without it, outputs are compared.
         split: of the data to measure on; None for val, else test.
+        calibrate: sources to calibrate with, where there are no data with true answers.
         out: a new model folder; None adds the file to the model's own.
         force: keep it even if it loses too much.
 
@@ -298,7 +300,7 @@ def export(
     """
     from sensorium.precision import export as run
 
-    return run(model, to=to, data=data, split=split, out=out, force=force)
+    return run(model, to=to, data=data, split=split, calibrate=calibrate, out=out, force=force)
 
 
 def convert(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
 import sensorium
 from sensorium.errors import Refused
 from sensorium.precision import noise
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+onnx = pytest.importorskip("onnx")
 
-from tests.parity.architectures import examples, makers
+from tests.parity.architectures import examples, makers, vision  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -32,12 +36,60 @@ def test_smaller_files_answer_nearly_the_same(folder: Path, to: str, suffix: str
     report = sensorium.export(folder, to=to, out=tmp_path / "small", force=True)
     entry = report["files"][0]
     assert entry["file"] == f"onnx/model{suffix}.onnx"
-    assert entry["noise"] < {"fp16": 0.01, "int8": 0.1, "int4": 0.8}[to]
+    assert entry["noise"] < {"fp16": 0.01, "int8": 0.1, "int4": 1.4}[to]
     assert entry["data"]["examples"] == 6
-    assert entry["agreement"] > (0.9 if to == "fp16" else 0)
+    assert entry["agreement"] >= {"fp16": 0.9, "int8": 0.3, "int4": 0}[to]
     assert sensorium.verify(tmp_path / "small")["verdict"] == "pass"
     sources = makers.texts(tmp_path) if (folder / "tokenizer.json").exists() else makers.pictures(tmp_path)
     sensorium.load(tmp_path / "small", precision=to).predict(sources[0])
+
+
+def operators(path: Path) -> Counter[str]:
+    return Counter(node.op_type for node in onnx.load(str(path)).graph.node)
+
+
+def test_sources_without_answers_calibrate_convolutions(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").mkdir()
+    vision.make_features(tmp_path / "checkpoint")
+    model, sources = tmp_path / "model", makers.pictures(tmp_path)
+    sensorium.convert(tmp_path / "checkpoint", out=model)
+    sensorium.export(model, to="int8", force=True)
+    assert not operators(model / "onnx" / "model_quantized.onnx")["QuantizeLinear"]
+    entry = sensorium.export(model, to="int8", calibrate=sources, force=True)["files"][0]
+    assert entry["data"] == {"split": "given", "examples": len(sources)}
+    assert entry["noise"] < 0.2
+    assert operators(model / "onnx" / "model_quantized.onnx")["QuantizeLinear"]
+    assert sensorium.verify(model)["verdict"] == "pass"
+
+
+def test_a_table_that_is_read_twice_is_stored_once_in_8_bits(tmp_path: Path) -> None:
+    words = makers.word_pieces(tmp_path / "checkpoint")
+    config = transformers.GPT2Config(
+        vocab_size=len(words), n_embd=64, n_layer=2, n_head=2, initializer_range=0.3, bos_token_id=0, eos_token_id=0
+    )
+    torch.manual_seed(0)
+    transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path / "checkpoint")
+    model = tmp_path / "model"
+    sensorium.convert(tmp_path / "checkpoint", out=model)
+    entry = sensorium.export(model, to="int8", force=True)["files"][0]
+    assert entry["noise"] < 0.2
+    found = onnx.load(str(model / "onnx" / "model_quantized.onnx")).graph
+    tables = [w for w in found.initializer if set(w.dims) == {config.vocab_size, config.n_embd}]
+    assert [(w.data_type, w.dims[0]) for w in tables] == [(onnx.TensorProto.INT8, config.vocab_size)]
+    # The product reads it in 8 bits: nothing turns the whole table back to floats.
+    assert not any(n.op_type == "DequantizeLinear" for n in found.node)
+    rows = {n.output[0] for n in found.node if n.op_type == "Transpose" and n.input[0] == tables[0].name}
+    assert any(n.op_type == "MatMulInteger" and n.input[1] in rows for n in found.node)
+
+
+def test_gelu_is_computed_in_one_go(folder: Path, tmp_path: Path) -> None:
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.log_severity_level = 3
+    ort.InferenceSession(str(folder / "onnx" / "model.onnx"), options, providers=["CPUExecutionProvider"])
+    found = operators(tmp_path / "optimised.onnx")
+    assert found["Gelu"] + found["BiasGelu"] > 0
+    assert not found["Erf"]
 
 
 def test_a_model_that_is_ruined_is_refused(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

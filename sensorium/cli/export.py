@@ -14,6 +14,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="model or run folder")
     parser.add_argument("--to", required=True, metavar="FORMAT", help="int8, fp16 or int4")
     parser.add_argument("--data", metavar="DATA", help="to calibrate with, and to measure the loss on")
+    parser.add_argument(
+        "--calibrate", nargs="+", metavar="SOURCE", default=[], help="to calibrate with, where there are no answers"
+    )
     parser.add_argument("--split", metavar="S", help="of the data to measure on (default: val, else test)")
     parser.add_argument(
         "--out", metavar="DIR", help="a new model folder (default: the file is added to the model's own)"
@@ -26,7 +29,13 @@ def run(given: argparse.Namespace) -> int:
     import sensorium
 
     report = sensorium.export(
-        given.model, to=given.to, data=given.data, split=given.split, out=given.out, force=given.force
+        given.model,
+        to=given.to,
+        data=given.data,
+        split=given.split,
+        calibrate=given.calibrate,
+        out=given.out,
+        force=given.force,
     )
     if given.json:
         print(text.document(report))

@@ -8,6 +8,7 @@ import logging
 import math
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,7 @@ from typing import Any
 
 import onnx
 import torch
+from onnx import numpy_helper
 from safetensors.torch import save_file
 from torch import nn
 
@@ -80,7 +82,33 @@ def write_network(part: Part, path: Path) -> None:
     used |= {output.name for graph in graphs(proto.graph) for output in graph.output}
     for unused in [given for given in proto.graph.input if given.name not in used]:
         proto.graph.input.remove(unused)
+    gelu_as_known(proto.graph)
     onnx.save(proto, path)
+
+
+def gelu_as_known(graph: onnx.GraphProto) -> None:
+    """Order the factors of GELU, `x * (0.5 * (1 + erf(x / sqrt 2)))`, as ONNX Runtime knows it to compute in one go:
+    `(x * (1 + erf(x / sqrt 2))) * 0.5`.
+    """
+    made = {output: node for node in graph.node for output in node.output}
+    readers = Counter(name for node in graph.node for name in node.input)
+    scalars = [w for w in graph.initializer if not w.dims and w.data_type == onnx.TensorProto.FLOAT]
+    halves = {w.name for w in scalars if numpy_helper.to_array(w) == 0.5}
+    for node in graph.node:
+        if node.op_type != "Mul":
+            continue
+        for x, name in (tuple(node.input), tuple(node.input)[::-1]):
+            inner = made.get(name)
+            if inner is None or inner.op_type != "Mul" or readers[name] != 1:
+                continue
+            half = next((i for i in inner.input if i in halves), None)
+            rest = [made.get(i) for i in inner.input if i != half]
+            if half is None or len(rest) != 1 or rest[0] is None or rest[0].op_type != "Add":
+                continue
+            if any(i in made and made[i].op_type == "Erf" for i in rest[0].input):
+                inner.input[:] = [x, rest[0].output[0]]
+                node.input[:] = [name, half]
+                break
 
 
 @contextlib.contextmanager

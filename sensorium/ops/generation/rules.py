@@ -86,10 +86,12 @@ def _positive(name: str, value: Any) -> float:
 
 def forbid(tokens: Sequence[int], when: Callable[[int], bool]) -> Rule:
     """Never these tokens, at the lengths that `when` says."""
+    never = np.unique(np.asarray(tokens, np.int64))
+    never = never[never >= 0]
 
     def rule(ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
         if when(ids.shape[1]):
-            scores[:, [t for t in tokens if 0 <= t < scores.shape[1]]] = -np.inf
+            scores[:, never[: np.searchsorted(never, scores.shape[1])]] = -np.inf
         return scores
 
     return rule
