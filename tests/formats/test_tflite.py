@@ -327,7 +327,7 @@ def single(kind: str | int, **options: Any) -> Net:
 
 def test_what_is_not_known_is_named(tmp_path: Path) -> None:
     refused(tmp_path, single(29999).file(["x"], ["y"]), "29999", "'y'")
-    refused(tmp_path, single("UNIQUE").file(["x"], ["y"]), "UNIQUE", "'y'")
+    refused(tmp_path, single("SKIP_GRAM").file(["x"], ["y"]), "SKIP_GRAM", "'y'")
     net = single("TANH")
     net.operators[0][1] = np.array([4000], np.int32)
     refused(tmp_path, net.file(["x"], ["y"]), "tensor", "index 4000")
@@ -409,3 +409,101 @@ def test_boxes_of_ssd(tmp_path: Path) -> None:
 def test_boxes_that_are_refused(changed: dict[str, float], words: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=words):
         convert(tmp_path, detector(**changed))
+
+
+# Rarer operators
+
+
+def one(kind: str, inputs: dict[str, Any], shape: Sequence[int], dtype: Any = np.float32, **options: Any) -> Net:
+    """A network of one operator: arrays are stored, tuples are the shapes of its inputs; its output is `y`."""
+    net = Net()
+    for name, given in inputs.items():
+        if isinstance(given, tuple):
+            net.tensor(name, given)
+        else:
+            net.stored(name, np.asarray(given))
+    net.tensor("y", shape, dtype)
+    net.op(kind, list(inputs), ["y"], **options)
+    return net
+
+
+def test_a_slice_whose_end_follows_from_a_free_size(tmp_path: Path) -> None:
+    net = Net()
+    net.tensor("x", (1, 4), free=True)
+    net.tensor("size", (2,), np.int32)
+    net.op("SHAPE", ["x"], ["size"])
+    for name, value in (("b", [0, 0]), ("s", [1, 1]), ("less", [1, 0])):
+        net.stored(name, np.array(value, np.int32))
+    net.tensor("e", (2,), np.int32)
+    net.op("SUB", ["size", "less"], ["e"])
+    net.tensor("y", (1, 4))
+    net.op("STRIDED_SLICE", ["x", "b", "e", "s"], ["y"], o0=("i", 0), o1=("i", 2))
+    run = convert(tmp_path, net.file(["x"], ["y"]))
+    for rows in (1, 4):
+        x = array(rows, 4)
+        assert run(x=x)[0].tolist() == x[: rows - 1].tolist()
+
+
+def test_slices_with_an_ellipsis_and_new_axes(tmp_path: Path) -> None:
+    x = array(2, 3, 4, 5)
+    places = {name: np.array(v, np.int32) for name, v in (("b", [0, 0, 1]), ("e", [0, 0, 3]), ("s", [1, 1, 1]))}
+    net = one("STRIDED_SLICE", {"x": x.shape, **places}, (1, 2, 3, 4, 2), o2=("i", 2), o3=("i", 1))
+    assert convert(tmp_path, net.file(["x"], ["y"]))(x=x)[0].tolist() == x[None, ..., 1:3].tolist()
+
+
+@pytest.mark.parametrize(("axis", "wanted"), [(1, lambda x, i: x[[[0], [1]], i]), (2, lambda x, i: np.take_along_axis(
+    x, i[:, None, :].repeat(3, 1), 2))])  # fmt: skip
+def test_places_by_batch(axis: int, wanted: Callable[..., np.ndarray], tmp_path: Path) -> None:
+    x, places = array(2, 3, 4), np.array([[2, 0], [1, 1]], np.int32)
+    shape = (2, 2, 4) if axis == 1 else (2, 3, 2)
+    net = one("GATHER", {"x": x.shape, "i": places}, shape, o0=("i", axis), o1=("i", 1))
+    assert convert(tmp_path, net.file(["x"], ["y"]))(x=x)[0].tolist() == wanted(x, places).tolist()
+
+
+def test_edges_that_come_twice(tmp_path: Path) -> None:
+    x = array(2, 4)
+    net = one("MIRROR_PAD", {"x": x.shape, "p": np.array([[0, 1], [2, 3]], np.int32)}, (3, 9), o0=("b", 1))
+    wanted = np.pad(x, ((0, 1), (2, 3)), "symmetric")
+    assert convert(tmp_path, net.file(["x"], ["y"]))(x=x)[0].tolist() == wanted.tolist()
+
+
+def test_roots_of_mean_squares(tmp_path: Path) -> None:
+    x = array(1, 4, 4, 2)
+    settings = {"o0": ("b", 1), "o1": ("i", 2), "o2": ("i", 2), "o3": ("i", 2), "o4": ("i", 2)}
+    net = one("L2_POOL_2D", {"x": x.shape}, (1, 2, 2, 2), **settings)
+    wanted = np.sqrt((x.reshape(1, 2, 2, 2, 2, 2) ** 2).mean((2, 4)))
+    np.testing.assert_allclose(convert(tmp_path, net.file(["x"], ["y"]))(x=x)[0], wanted, rtol=1e-5)
+
+
+def test_a_spectrum(tmp_path: Path) -> None:
+    net = Net()
+    x = array(3, 1, 6)
+    net.tensor("x", x.shape)
+    net.stored("n", np.array([1, 8], np.int32))
+    net.tensors.append({0: np.array([3, 1, 5], np.int32), 1: ("b", 8), 3: "c"})  # complex64
+    net.names["c"] = len(net.tensors) - 1
+    net.op("RFFT2D", ["x", "n"], ["c"])
+    net.tensor("y", (3, 1, 5))
+    net.op("COMPLEX_ABS", ["c"], ["y"])
+    found = convert(tmp_path, net.file(["x"], ["y"]))(x=x)[0]
+    np.testing.assert_allclose(found, np.abs(np.fft.rfft(x, 8)), rtol=1e-4, atol=1e-5)
+
+
+def test_a_filter_over_time_begins_with_nothing(tmp_path: Path) -> None:
+    x, feature, time, bias = array(1, 3), array(4, 3), array(4, 5), array(2)
+    net = one("SVDF", {"x": x.shape, "f": feature, "t": time, "b": bias}, (1, 2), o0=("i", 2), o1=("b", 1))
+    wanted = np.maximum(((x @ feature.T) * time[:, -1]).reshape(1, 2, 2).sum(2) + bias, 0)
+    np.testing.assert_allclose(convert(tmp_path, net.file(["x"], ["y"]))(x=x)[0], wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "inputs", "wanted"), [
+    ("ATAN2", {"x": (2, 3), "w": np.full((2, 3), -0.5, np.float32)}, lambda x: np.arctan2(x, np.float32(-0.5))),
+    ("REVERSE_SEQUENCE", {"x": (2, 3), "w": np.array([2, 3], np.int32)},
+     lambda x: np.stack([x[0][[1, 0, 2]], x[1][::-1]])),
+    ("UNSORTED_SEGMENT_SUM", {"x": (2, 3), "i": np.array([1, 1], np.int32), "n": np.array(2, np.int32)},
+     lambda x: np.stack([0 * x[0], x.sum(0)])),
+])  # fmt: skip
+def test_rarer_operators(kind: str, inputs: dict[str, Any], wanted: Callable[..., np.ndarray], tmp_path: Path) -> None:
+    x = array(2, 3)
+    net = one(kind, inputs, (2, 3), o0=("i", 1), o1=("i", 0))
+    np.testing.assert_allclose(convert(tmp_path, net.file(["x"], ["y"]))(x=x)[0], wanted(x), rtol=1e-5)

@@ -56,6 +56,17 @@ def read(files: Sequence[File], options: Options) -> Graph:
     builder = Builder(model, 0, graph, options)
     builder.inputs()
     builder.run()
+    if builder.asked and any(i.free for i in graph.inputs):
+        # Settings that follow from sizes: where other sizes give other settings, these axes cannot stay free.
+        other = Builder(model, 0, Graph(), options)
+        try:
+            other.inputs(more=1)
+            other.run()
+        except InputError:
+            other.asked = []
+        if other.asked != builder.asked:
+            graph.pin()
+            graph.notes.append("works for one size of its inputs only; --shape NAME=SIZES chooses it")
     main = builder.source
     wanted = list(main.outputs)
     if options.outputs:

@@ -38,6 +38,11 @@ class Builder:
         self.raw: dict[int, str] = {}
         self.turned: dict[int, str] = {}
         self._floats: dict[tuple[int, bool], str] = {}
+        self.complex: dict[int, tuple[str, str]] = {}  # real and imaginary parts
+        self.handles: dict[int, str] = {}  # names of variables
+        self.variables: dict[str, str] = {}  # what they are now
+        self.asked: list[list[int]] = []  # settings that follow from the shapes of the example
+        self.setting = False  # whether this graph only sets variables, once
 
     # Tensors
 
@@ -124,8 +129,8 @@ class Builder:
         if index < 0:
             return ""
         tensor = self.tensor(index)
-        if tensor.stored is not None and tensor.kind == schema.INT64:
-            raise InputError("a bias of 64 bits is not converted")
+        if tensor.stored is not None and tensor.kind == schema.INT64:  # beside values of 16 bits
+            return self.graph.constant(dequantised(tensor).astype(np.float32), tensor.name)
         if tensor.stored is not None and tensor.kind == schema.INT32 and tensor.quantised:
             name = self.graph.constant(tensor.array(), tensor.name)
             return self.dequantise(name, tensor, tensor.axis)
@@ -177,6 +182,8 @@ class Builder:
             array = self.graph.known(self.value(index))
         if array is None:
             raise InputError(f"its setting '{tensor.name}' depends on the input")
+        if tensor.stored is None:
+            self.asked.append([int(n) for n in np.asarray(array).reshape(-1)])
         return [int(n) for n in np.asarray(array).reshape(-1)]
 
     def number(self, value: float) -> str:
@@ -184,8 +191,8 @@ class Builder:
 
     # Running
 
-    def inputs(self) -> None:
-        """Declare the inputs of the model."""
+    def inputs(self, more: int = 0) -> None:
+        """Declare the inputs of the model; `more` is added to the sizes of free axes."""
         for index in self.source.inputs:
             tensor = self.tensor(index)
             if tensor.kind not in schema.DTYPES:
@@ -194,6 +201,7 @@ class Builder:
             if len(shape) != len(tensor.shape):
                 raise InputError(f"input '{tensor.name}': has {len(tensor.shape)} axes, the shape told {len(shape)}")
             free = {axis: "batch" if axis == 0 else f"{tensor.name}_{axis}" for axis in tensor.free}
+            shape = tuple(n + more * (axis in free) for axis, n in enumerate(shape))
             dtype = np.dtype(schema.DTYPES[tensor.kind])
             name = self.graph.input(tensor.name, shape, dtype, free)
             wanted = np.dtype(inside(tensor))
@@ -202,11 +210,11 @@ class Builder:
             self.keep(index, name)
 
     def run(self) -> None:
-        from sensorium.formats.tflite import operators
+        from sensorium.formats.tflite.rarer import convert
 
         for operator in self.source.operators:
             try:
-                operators.convert(self, operator)
+                convert(self, operator)
             except InputError as error:
                 raise InputError(f"layer '{operator.label[:120]}' ({operator.op}): {error}") from None
 
@@ -216,6 +224,8 @@ class Builder:
     def inner(self, number: int, graph: Graph, values: Sequence[str]) -> list[str]:
         """Evaluate another graph of the model on values."""
         other = Builder(self.model, number, graph, self.options, self.depth + 1)
+        other.variables, other.setting = self.variables, self.setting or not values
+        other.asked = self.asked
         if len(other.source.inputs) != len(values):
             raise InputError(f"corrupt: graph {number} takes {len(other.source.inputs)} values, not {len(values)}")
         for index, value in zip(other.source.inputs, values):

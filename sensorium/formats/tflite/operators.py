@@ -136,8 +136,10 @@ def squared_difference(b: Builder, o: Operator) -> None:
 def floor_div(b: Builder, o: Operator) -> None:
     need(o, 2)
     names = [b.numbers(i) for i in o.inputs]
-    if b.graph.dtype(names[0]).kind != "f":
-        raise InputError("a division of whole numbers is not converted")
+    if b.graph.dtype(names[0]).kind != "f":  # the rest has the sign of the divisor
+        even = b.graph.add("Sub", names[0], b.graph.add("Mod", *names))
+        b.put(o.outputs[0], b.graph.add("Div", even, names[1]))
+        return
     b.put(o.outputs[0], b.graph.add("Floor", b.graph.add("Div", *names)))
 
 
@@ -171,9 +173,10 @@ def prelu(b: Builder, o: Operator) -> None:
 def select(b: Builder, o: Operator) -> None:
     need(o, 3)
     flag, yes, no = o.inputs
-    if o.op == "SELECT" and rank_of(b, flag) == 1 and rank_of(b, yes) > 1:
-        raise InputError("a choice of whole rows is not converted")
-    b.put(o.outputs[0], b.graph.add("Where", b.value(flag), b.numbers(yes), b.numbers(no)))
+    chosen = b.value(flag)
+    if o.op == "SELECT" and rank_of(b, flag) == 1 and rank_of(b, yes) > 1:  # whole rows
+        chosen = b.graph.add("Reshape", chosen, b.graph.ints(-1, *[1] * (rank_of(b, yes) - 1)))
+    b.put(o.outputs[0], b.graph.add("Where", chosen, b.numbers(yes), b.numbers(no)))
 
 
 def logical(kind: str) -> Handler:
@@ -254,7 +257,7 @@ def pads(
     if kind not in (0, 1):
         raise InputError(f"the padding {kind}")
     if kind == 1:
-        return {"pads": [0, 0, 0, 0]}
+        return {"pads": [0] * (2 * len(kernel))}
     free = {axis for i in b.graph.inputs for axis in b.graph.free_axes(i)} - {0}
     if free:
         return {"auto_pad": "SAME_UPPER"}
@@ -266,7 +269,7 @@ def pads(
     return {"pads": [*before, *after]}
 
 
-def _strides(o: Operator, *numbers: int, default: int = 0) -> list[int]:
+def steps_of(o: Operator, *numbers: int, default: int = 0) -> list[int]:
     found = [option(o, n, "i", default) for n in numbers]
     if not all(0 < n < LIMIT for n in found):
         raise InputError(f"steps of {found}")
@@ -315,15 +318,15 @@ def convolution(b: Builder, o: Operator) -> None:
         raise InputError(f"weights of shape {list(shape)}")
     x = b.numbers(o.inputs[0], True)
     channels = b.graph.shape(x)[1]
-    strides = _strides(o, 2, 1)
+    strides = steps_of(o, 2, 1)
     if depthwise:
         weight, group = b.weight(o.inputs[1], (3, 0, 1, 2)), channels
-        dilations, fused = _strides(o, 6, 5, default=1), option(o, 4, "b")
+        dilations, fused = steps_of(o, 6, 5, default=1), option(o, 4, "b")
         if not channels or shape[3] % channels or shape[0] != 1:
             raise InputError(f"weights of shape {list(shape)} for {channels} channels")
     else:
         weight = b.weight(o.inputs[1], (0, 3, 1, 2))
-        dilations, fused = _strides(o, 5, 4, default=1), option(o, 3, "b")
+        dilations, fused = steps_of(o, 5, 4, default=1), option(o, 3, "b")
         if channels % shape[3]:
             raise InputError(f"weights of shape {list(shape)} for {channels} channels")
         group = channels // shape[3]
@@ -356,7 +359,7 @@ def transposed(b: Builder, o: Operator) -> None:
     if len(shape) != 4 or len(target) != 4 or len(given) != 4:
         raise InputError(f"weights of shape {list(shape)} for an output of {target}")
     weight = b.weight(weights, (3, 0, 1, 2))
-    strides = _strides(o, 2, 1)
+    strides = steps_of(o, 2, 1)
     before, after, extra = [], [], []
     for n, t, k, s in zip(given[2:], target[1:3], shape[1:3], strides):
         total = (n - 1) * s + k - t
@@ -383,7 +386,7 @@ def transposed(b: Builder, o: Operator) -> None:
 def pool(b: Builder, o: Operator) -> None:
     need(o, 1)
     x = b.numbers(o.inputs[0], True)
-    strides, kernel = _strides(o, 2, 1), _strides(o, 4, 3)
+    strides, kernel = steps_of(o, 2, 1), steps_of(o, 4, 3)
     settings = pads(b, x, kernel, strides, [1, 1], option(o, 0, "b"))
     kind = "AveragePool" if o.op == "AVERAGE_POOL_2D" else "MaxPool"
     result = b.graph.add(kind, x, kernel_shape=kernel, strides=strides, **settings)
@@ -499,13 +502,30 @@ def pad(b: Builder, o: Operator) -> None:
 
 def mirror_pad(b: Builder, o: Operator) -> None:
     need(o, 2)
-    if option(o, 0, "b"):
-        raise InputError("symmetric padding is not converted")
     widths = b.known(o.inputs[1])
     if len(widths) != 2 * rank_of(b, o.inputs[0]):
         raise InputError(f"paddings {widths}")
+    if option(o, 0, "b"):
+        _symmetric_pad(b, o, widths)
+        return
     target = b.graph.ints(*widths[::2], *widths[1::2])
     b.put(o.outputs[0], b.graph.add("Pad", b.numbers(o.inputs[0]), target, mode="reflect"))
+
+
+def _symmetric_pad(b: Builder, o: Operator, widths: Sequence[int]) -> None:
+    """The edge itself comes twice: what lies before and behind is cut and turned round."""
+    g = b.graph
+    x = b.numbers(o.inputs[0])
+    back = g.ints(-1)
+    for axis, (before, after) in enumerate(zip(widths[::2], widths[1::2])):
+        where = g.ints(axis)
+        parts = [x]
+        if before > 0:
+            parts.insert(0, g.add("Slice", x, g.ints(before - 1), g.ints(-BIG), where, back))
+        if after > 0:
+            parts.append(g.add("Slice", x, back, g.ints(-after - 1), where, back))
+        x = g.add("Concat", *parts, axis=axis) if len(parts) > 1 else x
+    b.put(o.outputs[0], x)
 
 
 def slice_(b: Builder, o: Operator) -> None:
@@ -522,38 +542,78 @@ def strided_slice(b: Builder, o: Operator) -> None:
     need(o, 4)
     g = b.graph
     masks = [option(o, n) for n in range(5)]
-    if masks[2] or masks[3] or option(o, 5, "B"):
-        raise InputError("an ellipsis or a new axis in a slice is not converted")
     rank = rank_of(b, o.inputs[0])
-    starts, stops, steps = (b.known(i) for i in o.inputs[1:4])
-    if not len(starts) == len(stops) == len(steps) <= rank or 0 in steps:
-        raise InputError(f"takes {starts} to {stops} in steps of {steps} of {rank} axes")
-    gone = []
-    for axis, step in enumerate(steps):
-        bit = 1 << axis
-        if masks[4] & bit:
-            gone.append(axis)
-            stops[axis] = starts[axis] + 1 if starts[axis] != -1 else BIG
-            continue
-        if masks[0] & bit:
-            starts[axis] = 0 if step > 0 else BIG
-        if masks[1] & bit:
-            stops[axis] = BIG if step > 0 else -BIG
+    steps = b.known(o.inputs[3])
+    places = [i for i in range(len(steps))]
+    fresh = [i for i in places if masks[3] >> i & 1 and not masks[2] >> i & 1]
+    wide = [i for i in places if masks[2] >> i & 1]
+    if option(o, 5, "B") or len(wide) > 1 or 0 in steps or len(steps) - len(fresh) - len(wide) > rank:
+        raise InputError(f"takes steps of {steps} of {rank} axes")
+    axes, gone, new, axis, out = {}, [], [], 0, 0  # place among the settings to axis; axes that go and that come
+    for i in places:
+        if i in wide:
+            filled = rank - (len(steps) - len(fresh) - 1)
+            axis, out = axis + filled, out + filled
+        elif i in fresh:
+            new.append(out)
+            out += 1
+        else:
+            axes[i] = axis
+            if masks[4] >> i & 1:
+                gone.append(axis)
+            else:
+                out += 1
+            axis += 1
+    kept = list(axes)
+    first, last = _ends(b, o, masks, steps)
 
     def make(x: str) -> str:
-        axes = g.ints(*range(len(starts)))
-        found = g.add("Slice", x, g.ints(*starts), g.ints(*stops), axes, g.ints(*steps)) if starts else x
-        return str(g.add("Squeeze", found, g.ints(*gone)) if gone else found)
+        if kept:
+            picked = [g.add("Gather", v, g.ints(*kept)) for v in (first, last)]
+            x = g.add("Slice", x, *picked, g.ints(*axes.values()), g.ints(*(steps[i] for i in kept)))
+        x = g.add("Squeeze", x, g.ints(*gone)) if gone else x
+        return str(g.add("Unsqueeze", x, g.ints(*new)) if new else x)
 
     moved(b, o, make)
 
 
+def _ends(b: Builder, o: Operator, masks: Sequence[int], steps: Sequence[int]) -> tuple[str, str]:
+    """Where a slice begins and ends on each axis, where they are not told as all there is."""
+    g = b.graph
+    begin, end = b.value(o.inputs[1]), b.value(o.inputs[2])
+    single = np.array([bool(masks[4] >> i & 1) for i in range(len(steps))])
+    after = g.add("Add", begin, g.ints(1))
+    after = g.add("Where", g.add("Equal", after, g.ints(0)), g.ints(BIG), after)  # of the last one
+    end = g.add("Where", g.constant(single), after, end)
+    ends = []
+    for value, mask, edge in ((begin, masks[0], (0, BIG)), (end, masks[1], (BIG, -BIG))):
+        whole = np.array([bool(mask >> i & 1) and not single[i] for i in range(len(steps))])
+        edges = g.ints(*(edge[0] if step > 0 else edge[1] for step in steps))
+        ends.append(g.add("Where", g.constant(whole), edges, value) if whole.any() else value)
+    return ends[0], ends[1]
+
+
 def gather(b: Builder, o: Operator) -> None:
     need(o, 2)
-    if option(o, 1):
-        raise InputError("gathering by batch is not converted")
-    axis = axis_of(option(o, 0), rank_of(b, o.inputs[0]))
-    moved(b, o, lambda x: str(b.graph.add("Gather", x, b.value(o.inputs[1]), axis=axis)))
+    axis, batch = axis_of(option(o, 0), rank_of(b, o.inputs[0])), option(o, 1)
+    rank, g = rank_of(b, o.inputs[0]), b.graph
+    if not batch:
+        moved(b, o, lambda x: str(g.add("Gather", x, b.value(o.inputs[1]), axis=axis)))
+        return
+    batch += rank_of(b, o.inputs[1]) if batch < 0 else 0
+    if not 0 < batch <= min(axis, rank_of(b, o.inputs[1])):
+        raise InputError(f"by {batch} axes of batches along the axis {axis}")
+    places = g.add("Unsqueeze", b.value(o.inputs[1]), g.ints(-1))
+    inner = rank_of(b, o.inputs[1]) - batch  # axes of the places, which stand where the axis was
+    order = [*range(batch), axis, *(a for a in range(batch, rank) if a != axis)]
+    after = list(range(batch + inner, batch + inner + axis - batch))
+    back = [*range(batch), *after, *range(batch, batch + inner), *range(batch + inner + axis - batch, rank - 1 + inner)]
+
+    def make(x: str) -> str:
+        found = g.add("GatherND", g.add("Transpose", x, perm=order), places, batch_dims=batch)
+        return str(g.add("Transpose", found, perm=back))
+
+    moved(b, o, make)
 
 
 def gather_nd(b: Builder, o: Operator) -> None:
@@ -661,39 +721,48 @@ def one_hot(b: Builder, o: Operator) -> None:
 
 def space_to_batch(b: Builder, o: Operator) -> None:
     need(o, 3)
-    (h, w), widths = _block(b, o), b.known(o.inputs[2])
+    block, widths = _block(b, o), b.known(o.inputs[2])
     g = b.graph
-    x = g.add("Pad", b.numbers(o.inputs[0]), g.ints(0, widths[0], widths[2], 0, 0, widths[1], widths[3], 0))
-    size = g.shape(x)
-    if size[1] % h or size[2] % w:
-        raise InputError(f"{list(size)} in blocks of {h} by {w}")
-    x = g.add("Reshape", x, g.ints(0, size[1] // h, h, size[2] // w, w, size[3]))
-    x = g.add("Transpose", x, perm=[2, 4, 0, 1, 3, 5])
-    b.put(o.outputs[0], g.add("Reshape", x, g.ints(-1, size[1] // h, size[2] // w, size[3])))
-    g.tell(b.raw[o.outputs[0]], (size[0] * h * w, size[1] // h, size[2] // w, size[3]), g.dtype(b.raw[o.outputs[0]]))
+    count, rest = len(block), rank_of(b, o.inputs[0]) - 1 - len(block)
+    x = g.add("Pad", b.numbers(o.inputs[0]), g.ints(0, *widths[::2], *[0] * rest, 0, *widths[1::2], *[0] * rest))
+    size = list(g.shape(x))
+    if any(n % k for n, k in zip(size[1:], block)):
+        raise InputError(f"{size} in blocks of {block}")
+    inner = [n // k for n, k in zip(size[1:], block)]
+    tail = size[1 + count :]
+    x = g.add("Reshape", x, g.ints(0, *(n for pair in zip(inner, block) for n in pair), *tail))
+    order = [*range(2, 2 + 2 * count, 2), 0, *range(1, 1 + 2 * count, 2), *range(1 + 2 * count, 1 + 2 * count + rest)]
+    x = g.add("Transpose", x, perm=order)
+    b.put(o.outputs[0], g.add("Reshape", x, g.ints(-1, *inner, *tail)))
+    made = b.raw[o.outputs[0]]
+    g.tell(made, (size[0] * int(np.prod(block)), *inner, *tail), g.dtype(made))
 
 
 def batch_to_space(b: Builder, o: Operator) -> None:
     need(o, 3)
-    (h, w), cuts = _block(b, o), b.known(o.inputs[2])
+    block, cuts = _block(b, o), b.known(o.inputs[2])
     g = b.graph
     x = b.numbers(o.inputs[0])
-    size = g.shape(x)
-    if size[0] % (h * w):
-        raise InputError(f"{list(size)} of blocks of {h} by {w}")
-    x = g.add("Reshape", x, g.ints(h, w, -1, size[1], size[2], size[3]))
-    x = g.add("Transpose", x, perm=[2, 3, 0, 4, 1, 5])
-    x = g.add("Reshape", x, g.ints(-1, size[1] * h, size[2] * w, size[3]))
-    g.tell(x, (size[0] // (h * w), size[1] * h, size[2] * w, size[3]))
-    ends = g.ints(size[1] * h - cuts[1], size[2] * w - cuts[3])
-    b.put(o.outputs[0], g.add("Slice", x, g.ints(cuts[0], cuts[2]), ends, g.ints(1, 2)))
+    size = list(g.shape(x))
+    count, many = len(block), int(np.prod(block))
+    if size[0] % many:
+        raise InputError(f"{size} of blocks of {block}")
+    tail = size[1 + count :]
+    x = g.add("Reshape", x, g.ints(*block, -1, *size[1:]))
+    pairs = [a for i in range(count) for a in (count + 1 + i, i)]
+    x = g.add("Transpose", x, perm=[count, *pairs, *range(2 * count + 1, 2 * count + 1 + len(tail))])
+    whole = [n * k for n, k in zip(size[1:], block)]
+    x = g.add("Reshape", x, g.ints(-1, *whole, *tail))
+    g.tell(x, (size[0] // many, *whole, *tail), g.dtype(x))
+    ends = g.ints(*(n - c for n, c in zip(whole, cuts[1::2])))
+    b.put(o.outputs[0], g.add("Slice", x, g.ints(*cuts[::2]), ends, g.ints(*range(1, 1 + count))))
 
 
 def _block(b: Builder, o: Operator) -> list[int]:
     block = b.known(o.inputs[1])
     others = b.known(o.inputs[2])
-    if len(block) != 2 or len(others) != 4 or rank_of(b, o.inputs[0]) != 4:
-        raise InputError("blocks of other than two axes are not converted")
+    if not 0 < len(block) < rank_of(b, o.inputs[0]) or len(others) != 2 * len(block):
+        raise InputError(f"blocks of {block} of {rank_of(b, o.inputs[0])} axes")
     if not all(0 < n < LIMIT for n in block) or not all(0 <= n < LIMIT for n in others):
         raise InputError(f"blocks of {block} with edges of {others}")
     return block
@@ -701,7 +770,7 @@ def _block(b: Builder, o: Operator) -> list[int]:
 
 def depth_to_space(b: Builder, o: Operator) -> None:
     need(o, 1)
-    size = _strides(o, 0)[0]
+    size = steps_of(o, 0)[0]
     if o.op == "DEPTH_TO_SPACE":
         b.put(o.outputs[0], b.graph.add("DepthToSpace", b.numbers(o.inputs[0], True), blocksize=size), True)
         return
@@ -800,39 +869,42 @@ def requantise(b: Builder, o: Operator) -> None:
 def sequence_lstm(b: Builder, o: Operator) -> None:
     if len(o.inputs) not in (20, 24):
         raise InputError(f"has {len(o.inputs)} inputs")
-    given = o.inputs
+    if option(o, 0, "b") != 4:
+        raise InputError("another activation than tanh is not converted")
+    g, major = b.graph, option(o, 3, "B")
+    x = b.numbers(o.inputs[0])
+    y = recurrent(b, o.inputs, x if major else g.add("Transpose", x, perm=[1, 0, 2]), option(o, 1, "f"), False)
+    b.put(o.outputs[0], y if major else g.add("Transpose", y, perm=[1, 0, 2]))
+
+
+def recurrent(b: Builder, given: Sequence[int], x: str, clip: float, reverse: bool) -> str:
+    """An LSTM over values (time, batch, features): the input, 17 arrays, and two states."""
     if any(i >= 0 for i in [*given[9:12], *given[16:18], *given[20:24]]):
         raise InputError("peepholes, projections and layer normalisation are not converted")
     if any(given[i] < 0 for i in (*range(1, 9), *range(12, 16), 0, 18, 19)):
         raise InputError("coupled gates are not converted")
     if b.tensor(given[0]).quantised or any(b.tensor(given[i]).quantised for i in range(1, 9)):
         raise InputError("an LSTM with quantised weights is not converted")
-    clip = option(o, 1, "f")
-    if option(o, 0, "b") != 4:
-        raise InputError("another activation than tanh is not converted")
     arrays = [b.stored(i) for i in (*given[1:9], *given[12:16])]
     if any(a is None for a in arrays):
         raise InputError("its weights are not stored")
     stored = [np.asarray(a) for a in arrays]
     order = [0, 3, 1, 2]  # input, forget, cell, output to ONNX's input, output, forget, cell
     w, r, bias = (np.concatenate([stored[k + i] for i in order]) for k in (0, 4, 8))
-    hidden = stored[4].shape[0]
     g = b.graph
-    x = b.numbers(given[0])
-    major = option(o, 3, "B")
-    if not major:
-        x = g.add("Transpose", x, perm=[1, 0, 2])
-    batch = g.add("Shape", x, start=1, end=2)
-    size = g.add("Concat", batch, g.ints(hidden), axis=0)
+    size = g.add("Concat", g.add("Shape", x, start=1, end=2), g.ints(stored[4].shape[0]), axis=0)
     states = []
     for index in given[18:20]:
         fresh = b.tensor(index).variable or index not in b.raw
         states.append(g.add("Expand", b.number(0), size) if fresh else b.value(index))
-    y = _clipped_lstm(b, x, w, r, bias, states, clip) if clip > 0 else _lstm(b, x, w, r, bias, states)
-    b.put(o.outputs[0], y if major else g.add("Transpose", y, perm=[1, 0, 2]))
+    if clip > 0:
+        return _clipped_lstm(b, x, w, r, bias, states, clip, reverse)
+    return _lstm(b, x, w, r, bias, states, reverse)
 
 
-def _lstm(b: Builder, x: str, w: np.ndarray, r: np.ndarray, bias: np.ndarray, states: Sequence[str]) -> str:
+def _lstm(
+    b: Builder, x: str, w: np.ndarray, r: np.ndarray, bias: np.ndarray, states: Sequence[str], reverse: bool
+) -> str:
     g = b.graph
     y, _, _ = g.add(
         "LSTM",
@@ -844,13 +916,15 @@ def _lstm(b: Builder, x: str, w: np.ndarray, r: np.ndarray, bias: np.ndarray, st
         *(g.add("Unsqueeze", state, g.ints(0)) for state in states),
         outputs=3,
         hidden_size=r.shape[1],
+        direction="reverse" if reverse else "forward",
     )
     return str(g.add("Squeeze", y, g.ints(1)))
 
 
 def _clipped_lstm(
-    b: Builder, x: str, w: np.ndarray, r: np.ndarray, bias: np.ndarray, states: Sequence[str], clip: float
-) -> str:
+    b: Builder, x: str, w: np.ndarray, r: np.ndarray, bias: np.ndarray, states: Sequence[str], clip: float,
+    reverse: bool,
+) -> str:  # fmt: skip
     """Keras sets a limit of 10 to the cell's state; ONNX's LSTM would limit the gates instead."""
     g = b.graph
     time, batch = g.shape(x)[:2]
@@ -869,7 +943,8 @@ def _clipped_lstm(
     out = body.add("Mul", leave, body.add("Tanh", cell))
     for name, value in (("h.next", out), ("c.next", cell), ("y", out)):
         body.output(body.add("Identity", value), body.fresh(name))
-    _, _, y = g.add("Scan", *states, ready, outputs=3, body=body, num_scan_inputs=1)
+    _, _, y = g.add("Scan", *states, ready, outputs=3, body=body, num_scan_inputs=1,
+                    scan_input_directions=[int(reverse)], scan_output_directions=[int(reverse)])  # fmt: skip
     g.tell(y, (time, batch, hidden))
     return str(y)
 

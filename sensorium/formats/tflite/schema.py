@@ -273,7 +273,7 @@ def _tensor(table: Table, buffers: list[Table], number: int) -> Tensor:
     found = Tensor(name, kind, shape, free, stored=stored if stored is not None and len(stored) else None)
     found.variable = table.flag(5)
     quantisation = table.table(4)
-    if quantisation is not None and kind in (UINT8, INT8, INT16, INT32):
+    if quantisation is not None and kind in (UINT8, INT8, INT16, INT32, INT64):
         scale, zero = quantisation.array(2, np.float32), quantisation.array(3, np.int64)
         if len(scale):
             _quantised(found, scale, zero, quantisation.number(6, "i"))
