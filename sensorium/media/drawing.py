@@ -328,9 +328,7 @@ def text(paragraphs: Sequence[tuple[str, str]], width: int = 720) -> Image.Image
     return result
 
 
-def bars(
-    picture: Image.Image, labels: Sequence[str], scores: Sequence[float], truth: Sequence[str] = ()
-) -> Image.Image:
+def bars(picture: Image.Image, scores: Sequence[tuple[str, float]], truth: Sequence[str] = ()) -> Image.Image:
     """The picture with labels and their scores (0..1) as bars beside it.
 
     Args:
@@ -340,7 +338,7 @@ def bars(
     if max(canvas.size) > 640:
         canvas = canvas.copy()
         canvas.thumbnail((640, 640))
-    panel = _bars(labels, scores, truth, 320)
+    panel = _bars(scores, truth, 320)
     height = max(canvas.height, panel.height, 160)
     result = Image.new("RGB", (canvas.width + panel.width, height), PAPER)
     result.paste(canvas, (0, (height - canvas.height) // 2))
@@ -351,19 +349,19 @@ def bars(
 def scores_card(body: str, scores: Sequence[tuple[str, float]], truth: Sequence[str] = ()) -> Image.Image:
     """A text with labels and their scores (0..1) as bars below it."""
     paper = text([("Text", body)])
-    panel = _bars([label for label, _ in scores], [score for _, score in scores], truth, 420)
+    panel = _bars(scores, truth, 420)
     result = Image.new("RGB", (paper.width, paper.height + panel.height), PAPER)
     result.paste(paper, (0, 0))
     result.paste(panel, (8, paper.height - 14))
     return result
 
 
-def _bars(labels: Sequence[str], scores: Sequence[float], truth: Sequence[str], width: int) -> Image.Image:
+def _bars(scores: Sequence[tuple[str, float]], truth: Sequence[str], width: int) -> Image.Image:
     size, row = 15, 44
-    result = Image.new("RGB", (width, len(labels) * row + 24), PAPER)
+    result = Image.new("RGB", (width, len(scores) * row + 24), PAPER)
     left, right, top = 20, width - 20, 12
     draw = ImageDraw.Draw(result)
-    for i, (label, score) in enumerate(zip(labels, scores)):
+    for i, (label, score) in enumerate(scores):
         y = top + i * row
         right_answer = label in truth
         shade = PALETTE[0] if not truth else GOOD if right_answer else BAD if i == 0 else SOFT

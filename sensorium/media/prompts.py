@@ -124,7 +124,18 @@ def labels(given: Sequence[str]) -> list[str]:
     Raises:
         InputError: there are none.
     """
-    found = [label for label in given if label.strip()]
+    found = [label.strip() for label in given if label.strip()]
     if not found:
         raise InputError("candidate_labels: name the labels to choose from")
     return found
+
+
+def filled(template: str, labels: Sequence[str]) -> list[str]:
+    """A sentence for each label, which stands in it at {}.
+
+    Raises:
+        InputError: there is no place for it.
+    """
+    if "{}" not in template:
+        raise InputError("hypothesis_template: write {} where the label is to stand")
+    return [template.replace("{}", label) for label in labels]

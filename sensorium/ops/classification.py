@@ -44,13 +44,31 @@ def sigmoid(logits: Floats) -> npt.NDArray[np.float64]:
     return np.asarray(0.5 * (1 + np.tanh(0.5 * np.asarray(logits, np.float64))))
 
 
-def chances(logits: Floats, config: Mapping[str, Any], free: bool) -> npt.NDArray[np.float64]:
-    """Scores from the outputs of a network: as `function_to_apply` of its `config.json` says, as in Hugging Face.
+FUNCTIONS = ("softmax", "sigmoid", "none")
 
-    Args:
-        free: where that says nothing: whether each label is asked for by itself.
+
+def function_of(config: Mapping[str, Any]) -> str:
+    """What makes scores of logits, by a `config.json`: one of `FUNCTIONS`, as Hugging Face's pipelines choose it.
+
+    Its `function_to_apply` comes first. Numbers of a regression stay as they are; labels of which several can be true,
+    or of which there is one, have a probability each; others share one.
     """
-    function = config.get("function_to_apply") or ("sigmoid" if free else "softmax")
+    labels, multi = labels_of(config)
+    if config.get("problem_type") == "regression":
+        usual = "none"
+    else:
+        usual = "sigmoid" if multi or len(labels) == 1 else "softmax"
+    return str(config.get("function_to_apply") or usual)
+
+
+def scores(logits: Floats, function: str) -> npt.NDArray[np.float64]:
+    """Scores of logits (C,), by one of `FUNCTIONS`.
+
+    Raises:
+        InputError: there is no such function.
+    """
+    if function not in FUNCTIONS:
+        raise InputError(f"function_to_apply '{function}': use one of {', '.join(FUNCTIONS)}")
     if function == "none":
         return np.asarray(logits, np.float64)
     return sigmoid(logits) if function == "sigmoid" else softmax(logits)
@@ -156,10 +174,17 @@ def multi_scores(rows: Sequence[tuple[Ints, Floats]], threshold: float = 0.5) ->
     }
 
 
-def shares(truths: Sequence[Sequence[str]]) -> dict[str, float]:
+def shares(truths: Sequence[str | Sequence[str]]) -> list[Label]:
     """How often each label occurs among the examples, the most common first: the naive predictor's answer."""
-    counts = Counter(label for labels in truths for label in labels)
-    return {label: n / len(truths) for label, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))}
+    counts = Counter(label for truth in truths for label in ([truth] if isinstance(truth, str) else truth))
+    return [Label(label, n / len(truths)) for label, n in sorted(counts.items(), key=lambda c: (-c[1], c[0]))]
+
+
+def shown(result: Sequence[Label], truth: str | Sequence[str] = ()) -> tuple[list[tuple[str, float]], list[str]]:
+    """What is drawn of an answer: the best labels with their scores, and the right ones, these even if far down."""
+    right = [truth] if isinstance(truth, str) else list(truth)
+    some = [*result[:5], *[r for r in result[5:] if r.label in right][:3]]
+    return [(r.label, r.score) for r in some], right
 
 
 def labels_of(config: Mapping[str, Any]) -> tuple[list[str], bool]:

@@ -81,7 +81,7 @@ class Task(Protocol):
 
 def names() -> list[str]:
     """The names of all tasks, sorted."""
-    return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(__path__) if m.name[0] != "_")
+    return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(__path__) if not m.ispkg)
 
 
 def find(name: str) -> type[Any]:

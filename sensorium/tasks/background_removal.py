@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ from sensorium.media import drawing, image
 from sensorium.ops.classification import sigmoid, softmax
 from sensorium.ops.interpolation import resize
 from sensorium.tasks import Arrays, Nets, Tally
+from sensorium.tasks.shared.folders import OfPicture
 
 # Names under which networks take the picture.
 INPUTS = ("pixel_values", "input", "input_image", "image", "images", "img", "x", "input.1", "input_1")
@@ -35,34 +36,13 @@ class Cutout:
 
 
 @dataclass
-class Task:
-    """What the folder's files say.
-
-    Attributes:
-        config: config.json: `id2label`, where the network tells several classes apart.
-        preprocessor: preprocessor_config.json: how a picture becomes `pixel_values`.
-    """
-
-    config: dict[str, Any]
-    preprocessor: dict[str, Any]
+class Task(OfPicture):
+    """What the folder's files say: config.json: `id2label`, where the network tells several classes apart."""
 
     name: ClassVar[str] = "background-removal"
-    source: ClassVar[str] = "image"
     truth: ClassVar[str] = "alpha"
     metric: ClassVar[str] = "mae"
     lower_is_better: ClassVar[bool] = True
-    padding: ClassVar[dict[str, float]] = {}
-    evaluation: ClassVar[dict[str, Any]] = {}
-
-    @classmethod
-    def load(cls, files: Mapping[str, Any]) -> Task:
-        return cls(dict(files["config.json"]), image.settings(files))
-
-    def files(self) -> dict[str, Any]:
-        return {"config.json": self.config, "preprocessor_config.json": self.preprocessor}
-
-    def open(self, source: Any) -> Image.Image:
-        return image.load(source)
 
     def prepare(self, source: Image.Image) -> Arrays:
         """pixel_values, under all the names that such networks give it: (3, H, W) float32."""

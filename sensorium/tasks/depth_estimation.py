@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ from sensorium.media import depth, drawing, image
 from sensorium.ops import depth_metrics
 from sensorium.ops.interpolation import resize
 from sensorium.tasks import Arrays, Nets, Tally
+from sensorium.tasks.shared.folders import OfPicture
 
 # Families that say how near something is, without a unit, unless `depth_estimation_type` says otherwise.
 RELATIVE = frozenset({"dpt", "depth_anything"})
@@ -34,45 +35,20 @@ class Depth:
 
 
 @dataclass
-class Task:
-    """What the folder's files say.
-
-    Attributes:
-        config: config.json: `model_type`, `depth_estimation_type`.
-        preprocessor: preprocessor_config.json: how a picture becomes `pixel_values`.
-    """
-
-    config: dict[str, Any]
-    preprocessor: dict[str, Any]
+class Task(OfPicture):
+    """What the folder's files say: config.json: `model_type`, `depth_estimation_type`."""
 
     name: ClassVar[str] = "depth-estimation"
-    source: ClassVar[str] = "image"
     truth: ClassVar[str] = "depth"
     metric: ClassVar[str] = "abs_rel"
     lower_is_better: ClassVar[bool] = True
-    padding: ClassVar[dict[str, float]] = {}
-    evaluation: ClassVar[dict[str, Any]] = {}
     architectures: ClassVar[tuple[str, ...]] = ("ForDepthEstimation",)
-
-    @classmethod
-    def load(cls, files: Mapping[str, Any]) -> Task:
-        return cls(dict(files["config.json"]), image.settings(files))
-
-    def files(self) -> dict[str, Any]:
-        return {"config.json": self.config, "preprocessor_config.json": self.preprocessor}
 
     @property
     def relative(self) -> bool:
         """Whether the network says how near, without a unit, and not how far."""
         kind = self.config.get("depth_estimation_type")
         return self.config.get("model_type") in RELATIVE if kind is None else kind == "relative"
-
-    def open(self, source: Any) -> Image.Image:
-        return image.load(source)
-
-    def prepare(self, source: Image.Image) -> Arrays:
-        """pixel_values: (3, H, W) float32."""
-        return image.arrays(self.preprocessor, source)
 
     def decode(self, outputs: Arrays, source: Image.Image) -> Depth:
         """The network's map, resized to the picture.

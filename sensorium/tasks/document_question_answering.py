@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -16,7 +15,8 @@ from sensorium.errors import InputError
 from sensorium.media import drawing, image, processors, text
 from sensorium.media.writer import Writer
 from sensorium.ops import answers, vqa
-from sensorium.tasks import Arrays, Nets, Tally
+from sensorium.tasks import Arrays, Nets
+from sensorium.tasks.shared.asks_picture import Answer, AsksPicture
 
 Box = tuple[int, int, int, int]
 
@@ -27,16 +27,13 @@ WRITTEN = 256  # tokens of an answer that is written, where nothing else is said
 
 
 @dataclass
-class Answer:
-    """One answer.
+class Words(Answer):
+    """An answer that may stand on the page.
 
     Attributes:
-        score: how sure the model is, 0..1; None of one that writes its answer.
         start, end: the first and last of the page's words that answer.
     """
 
-    answer: str
-    score: float | None = None
     start: int | None = None
     end: int | None = None
 
@@ -57,7 +54,7 @@ class Asked:
 
 
 @dataclass
-class Task:
+class Task(AsksPicture):
     """What the folder's files say.
 
     Attributes:
@@ -75,11 +72,7 @@ class Task:
         "LiltForQuestionAnswering",
     )
     parts: ClassVar[tuple[str, ...]] = ("image", "question", "word_boxes")
-    source: ClassVar[str] = "image"
-    truth: ClassVar[str] = "answers"
     metric: ClassVar[str] = "anls"
-    lower_is_better: ClassVar[bool] = False
-    evaluation: ClassVar[dict[str, Any]] = {}
 
     @classmethod
     def load(cls, files: Mapping[str, Any]) -> Task:
@@ -90,12 +83,6 @@ class Task:
     def files(self) -> dict[str, Any]:
         found = self.writer.files()
         return found if self.preprocessor is None else {**found, processors.FILE: self.preprocessor}
-
-    @property
-    def padding(self) -> dict[str, float]:
-        """Values that fill up the shorter pages of a batch."""
-        pad = self.writer.settings.get("pad_token_id")
-        return {"input_ids": pad if isinstance(pad, int) else 0, "attention_mask": 0, "token_type_ids": 0, "bbox": 0}
 
     @property
     def writes(self) -> bool:
@@ -171,7 +158,7 @@ class Task:
         max_answer_len: int = 15,
         handle_impossible_answer: bool = False,
         max_new_tokens: int | None = None,
-    ) -> list[list[Answer]]:
+    ) -> list[list[Words]]:
         """The answers to each question, the best first.
 
         Options:
@@ -186,16 +173,16 @@ class Task:
             return self._written(nets, sources, max_new_tokens)
         return [self._found(nets, source, top_k, max_answer_len, handle_impossible_answer) for source in sources]
 
-    def _written(self, nets: Nets, sources: Sequence[Asked], most: int | None) -> list[list[Answer]]:
+    def _written(self, nets: Nets, sources: Sequence[Asked], most: int | None) -> list[list[Words]]:
         prompts = [self.writer.encode(PROMPT.format(source.question), special=False) for source in sources]
         known = self.writer.settings
         most = most or known.get("max_new_tokens") or (None if known.get("max_length") else WRITTEN)
         items = [self.prepare(source) for source in sources]
         written = self.writer.write(nets, items, prompts, {"max_new_tokens": most}, {})
-        return [[Answer(_donut(self.writer, tokens))] for tokens in written]
+        return [[Words(_donut(self.writer, tokens))] for tokens in written]
 
-    def _found(self, nets: Nets, source: Asked, count: int, longest: int, maybe_none: bool) -> list[Answer]:
-        found: list[Answer] = []
+    def _found(self, nets: Nets, source: Asked, count: int, longest: int, maybe_none: bool) -> list[Words]:
+        found: list[Words] = []
         nothing = 1.0
         for window in self.windows(source):
             arrays = self._arrays(source, window)
@@ -211,42 +198,24 @@ class Task:
             for first, last, score in answers.best_spans(start, end, allowed, count, longest):
                 a, b = window.word_ids[first], window.word_ids[last]
                 if a is not None and b is not None:
-                    found.append(Answer(" ".join(source.words[a : b + 1]), score, a, b))
+                    found.append(Words(" ".join(source.words[a : b + 1]), score, a, b))
         if maybe_none:
-            found.append(Answer("", nothing, 0, 0))
+            found.append(Words("", nothing, 0, 0))
         return sorted(found, key=lambda answer: -(answer.score or 0))[:count]
 
     def decode(self, outputs: Arrays, source: Asked) -> tuple[np.ndarray, np.ndarray]:
         """Logits of the beginning and the end of the answer."""
         return outputs["start_logits"], outputs["end_logits"]
 
-    def tally(self, prediction: list[Answer], truth: str | Sequence[str], nets: Nets) -> Tally:
-        """Likeness of the first answer to the nearest right one."""
-        known = [truth] if isinstance(truth, str) else list(truth)
-        value = vqa.anls(prediction[0].answer if prediction else "", known)
-        return Tally(value, value)
-
-    def score(self, tallies: Sequence[Tally]) -> dict[str, float]:
-        """Average normalised Levenshtein similarity."""
-        return {"anls": float(np.mean([t.stats for t in tallies]))}
-
-    def baseline(self, sources: Sequence[Any], truths: Sequence[str | Sequence[str]]) -> Callable[[Any], list[Answer]]:
-        """Always the commonest answer."""
-        known = Counter(answer for truth in truths for answer in ([truth] if isinstance(truth, str) else truth))
-        answer = [Answer(known.most_common(1)[0][0])] if known else []
-        return lambda source: answer
+    @staticmethod
+    def likeness(answer: str, known: Sequence[str]) -> float:
+        """ANLS: likeness to the nearest right answer."""
+        return vqa.anls(answer, known)
 
     def draw(self, source: Any, result: list[Answer], truth: str | Sequence[str] | None = None) -> Image.Image:
         """The page with the question and its answers below."""
         asked = self.open(source)
-        page = asked.image or _page(asked)
-        picture, _ = drawing.enlarge(page)
-        said = ", ".join(a.answer if a.score is None else f"{a.answer} ({a.score:.2f})" for a in result[:5])
-        picture = drawing.caption(drawing.caption(picture, asked.question, 4), said or "(nothing)", 4)
-        if truth is None:
-            return picture
-        known = [truth] if isinstance(truth, str) else list(truth)
-        return drawing.caption(picture, "right: " + ", ".join(dict.fromkeys(known)), 4)
+        return self.drawn(asked.image or _page(asked), asked, result, truth)
 
 
 def _word_boxes(given: Any) -> tuple[list[str], list[Box]]:

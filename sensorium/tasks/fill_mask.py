@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,9 +12,10 @@ from PIL import Image
 
 from sensorium.errors import InputError
 from sensorium.media import drawing, text
-from sensorium.media.encoder import USUAL, Encoder
+from sensorium.media.encoder import USUAL
 from sensorium.ops import classification
 from sensorium.tasks import Arrays, Nets, Tally
+from sensorium.tasks.shared.folders import OfText
 
 
 @dataclass
@@ -35,10 +36,8 @@ class Fill:
 
 
 @dataclass
-class Task:
+class Task(OfText):
     """What the folder's files say."""
-
-    encoder: Encoder
 
     name: ClassVar[str] = "fill-mask"
     architectures: ClassVar[tuple[str, ...]] = (
@@ -47,8 +46,6 @@ class Task:
     source: ClassVar[str] = "text"
     truth: ClassVar[str] = "label"
     metric: ClassVar[str] = "accuracy"
-    lower_is_better: ClassVar[bool] = False
-    evaluation: ClassVar[dict[str, Any]] = {}
 
     def __post_init__(self) -> None:
         mask = self.encoder.token("mask_token")
@@ -56,17 +53,6 @@ class Task:
         if mask is None or number is None:
             raise InputError("tokenizer_config.json names no mask_token: this model fills no gaps")
         self.mask, self.mask_id = mask, int(number)
-
-    @classmethod
-    def load(cls, files: Mapping[str, Any]) -> Task:
-        return cls(Encoder.load(files, cls.name))
-
-    def files(self) -> dict[str, Any]:
-        return self.encoder.files()
-
-    @property
-    def padding(self) -> dict[str, float]:
-        return self.encoder.padding
 
     def open(self, source: Any) -> str:
         """A text with a gap: the model's own mask, or what masks are usually called.
@@ -150,4 +136,6 @@ class Task:
     def draw(self, source: Any, result: Any, truth: str = "") -> Image.Image:
         """The text with the words as bars below it."""
         rows = result[0] if result and isinstance(result[0], list) else result
-        return drawing.scores_card(self.open(source), [(f.token_str, f.score) for f in rows[:8]], [truth])
+        return drawing.scores_card(
+            self.open(source), [(f.token_str, f.score) for f in rows[:8]], [truth] if truth else []
+        )

@@ -10,9 +10,10 @@ import numpy as np
 from PIL import Image
 
 from sensorium.errors import InputError
-from sensorium.media import drawing, image
+from sensorium.media import drawing
 from sensorium.ops import likeness
 from sensorium.tasks import Arrays, Nets, Tally
+from sensorium.tasks.shared.folders import OfPicture
 
 POOLED = ("pooler_output", "image_embeds")  # outputs that are one vector of the whole picture
 SIDE = 8  # pixels of the tiny picture that the baseline compares
@@ -33,23 +34,12 @@ class Found:
 
 
 @dataclass
-class Task:
-    """What the folder's files say.
-
-    Attributes:
-        config: config.json.
-        preprocessor: preprocessor_config.json: how a picture becomes `pixel_values`.
-    """
-
-    config: dict[str, Any]
-    preprocessor: dict[str, Any]
+class Task(OfPicture):
+    """What the folder's files say: config.json."""
 
     name: ClassVar[str] = "image-feature-extraction"
-    source: ClassVar[str] = "image"
     truth: ClassVar[str] = "label"
     metric: ClassVar[str] = "mean_average_precision"
-    lower_is_better: ClassVar[bool] = False
-    padding: ClassVar[dict[str, float]] = {}
     evaluation: ClassVar[dict[str, Any]] = {"pool": True}
     architectures: ClassVar[tuple[str, ...]] = ("Model", "VisionModel", "VisionModelWithProjection", "Backbone")
 
@@ -58,20 +48,6 @@ class Task:
         """Whether these are the settings of a model that sees, and does nothing else."""
         sees = {"image_size", "num_channels", "patch_size"} & config.keys()
         return bool(sees) and not {"vocab_size", "text_config", "num_mel_bins"} & config.keys()
-
-    @classmethod
-    def load(cls, files: Mapping[str, Any]) -> Task:
-        return cls(dict(files["config.json"]), image.settings(files))
-
-    def files(self) -> dict[str, Any]:
-        return {"config.json": self.config, "preprocessor_config.json": self.preprocessor}
-
-    def open(self, source: Any) -> Image.Image:
-        return image.load(source)
-
-    def prepare(self, source: Image.Image) -> Arrays:
-        """pixel_values: (3, H, W) float32."""
-        return image.arrays(self.preprocessor, source)
 
     def decode(self, outputs: Arrays, source: Image.Image, *, pool: bool = False) -> np.ndarray:
         """The vectors: of each place of the picture (T, D), or (C, h, w) of a network of convolutions; or one (D,).
@@ -126,4 +102,4 @@ class Task:
         vector = result if result.ndim == 1 else result.reshape(len(result), -1).mean(int(result.ndim == 3))
         values = [float(v) for v in vector[:8]]
         largest = max(map(abs, values), default=1.0) or 1.0
-        return drawing.bars(self.open(source), [f"{v:+.3f}" for v in values], [abs(v) / largest for v in values])
+        return drawing.bars(self.open(source), [(f"{v:+.3f}", abs(v) / largest) for v in values])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from PIL import Image
@@ -16,6 +16,7 @@ from sensorium.ops import batches, coco_ap, segmentation, segmentation_metrics
 from sensorium.ops import masks as mask_ops
 from sensorium.ops.segmentation import Limits, Region
 from sensorium.tasks import Arrays, Nets, Tally
+from sensorium.tasks.shared.folders import OfPicture
 
 USUAL = Limits()
 BASELINE = 50  # pictures that the naive predictor learns from
@@ -36,24 +37,18 @@ class Segment:
 
 
 @dataclass
-class Task:
+class Task(OfPicture):
     """Segments with any network that scores classes at pixels, or that answers by queries with a mask each.
 
     Attributes:
-        config, preprocessor: what `config.json` and `preprocessor_config.json` say.
         tokenizer: `tokenizer.json` of a network that is told its task in words (OneFormer), or "".
     """
 
-    config: dict[str, Any]
-    preprocessor: dict[str, Any]
     tokenizer: str = field(default="", repr=False)
 
     name: ClassVar[str] = "image-segmentation"
-    source: ClassVar[str] = "image"
     truth: ClassVar[str] = "segments"
     metric: ClassVar[str] = "miou"
-    lower_is_better: ClassVar[bool] = False
-    padding: ClassVar[dict[str, float]] = {}
     evaluation: ClassVar[dict[str, Any]] = {"threshold": 0.5}
     architectures: ClassVar[tuple[str, ...]] = (
         "ForSemanticSegmentation",
@@ -70,14 +65,14 @@ class Task:
         self._words = text.tokenizer(self.tokenizer) if self.tokenizer else None
 
     @classmethod
-    def load(cls, files: Mapping[str, Any]) -> Task:
-        config = files["config.json"]
-        words = files.get("tokenizer.json", "") if config.get("model_type") == "oneformer" else ""
-        return cls(config, image.settings(files), words)
+    def load(cls, files: Mapping[str, Any]) -> Self:
+        found = super().load(files)
+        if found.config.get("model_type") != "oneformer":
+            return found
+        return replace(found, tokenizer=files.get("tokenizer.json", ""))
 
     def files(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"config.json": self.config, "preprocessor_config.json": self.preprocessor}
-        return found | ({"tokenizer.json": self.tokenizer} if self.tokenizer else {})
+        return super().files() | ({"tokenizer.json": self.tokenizer} if self.tokenizer else {})
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -86,9 +81,6 @@ class Task:
 
     def label(self, number: int) -> str:
         return self._labels.get(number, f"LABEL_{number}")
-
-    def open(self, source: Any) -> Image.Image:
-        return image.load(source)
 
     def prepare(self, source: Any, subtask: str | None = None) -> Arrays:
         """The first of the `windows`."""

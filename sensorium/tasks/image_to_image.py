@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ from sensorium.errors import InputError
 from sensorium.media import drawing, image
 from sensorium.ops import image_quality
 from sensorium.tasks import Arrays, Nets, Tally
+from sensorium.tasks.shared.folders import OfPicture
 
 BEST = 100.0  # dB that stand for a picture without any error
 
@@ -30,39 +31,14 @@ class Picture:
 
 
 @dataclass
-class Task:
-    """What the folder's files say.
-
-    Attributes:
-        config: config.json: `upscale`, how many times larger the answer is.
-        preprocessor: preprocessor_config.json: how a picture becomes `pixel_values`.
-    """
-
-    config: dict[str, Any]
-    preprocessor: dict[str, Any]
+class Task(OfPicture):
+    """What the folder's files say: config.json: `upscale`, how many times larger the answer is."""
 
     name: ClassVar[str] = "image-to-image"
-    source: ClassVar[str] = "image"
     truth: ClassVar[str] = "target"
     metric: ClassVar[str] = "psnr"
-    lower_is_better: ClassVar[bool] = False
-    padding: ClassVar[dict[str, float]] = {}
     evaluation: ClassVar[dict[str, Any]] = {"crop": True}
     architectures: ClassVar[tuple[str, ...]] = ("ForImageSuperResolution", "ForImageToImage")
-
-    @classmethod
-    def load(cls, files: Mapping[str, Any]) -> Task:
-        return cls(dict(files["config.json"]), image.settings(files))
-
-    def files(self) -> dict[str, Any]:
-        return {"config.json": self.config, "preprocessor_config.json": self.preprocessor}
-
-    def open(self, source: Any) -> Image.Image:
-        return image.load(source)
-
-    def prepare(self, source: Image.Image) -> Arrays:
-        """pixel_values: (3, H, W) float32."""
-        return image.arrays(self.preprocessor, source)
 
     def decode(self, outputs: Arrays, source: Image.Image, *, crop: bool = False) -> Picture:
         """The new picture.

@@ -14,6 +14,7 @@ from sensorium.media import drawing, image
 from sensorium.ops import batches, coco_ap, pose
 from sensorium.ops.detection import Box
 from sensorium.tasks import Arrays, Nets, Tally
+from sensorium.tasks.shared.folders import Preprocessed
 
 NEAR = 0.1  # of the longer side of a body: a point that is nearer is right (PCK)
 MOST = 1000  # boxes of one picture
@@ -56,22 +57,14 @@ class Bodies:
 
 
 @dataclass
-class Task:
-    """What the folder's files say: a network that draws a heat map of each point of one body (ViTPose).
-
-    Attributes:
-        config, preprocessor: what `config.json` and `preprocessor_config.json` say.
-    """
-
-    config: dict[str, Any]
-    preprocessor: dict[str, Any]
+class Task(Preprocessed):
+    """What the folder's files say: a network that draws a heat map of each point of one body (ViTPose)."""
 
     name: ClassVar[str] = "keypoint-detection"
     source: ClassVar[str] = "image"
     parts: ClassVar[tuple[str, ...]] = ("image", "boxes")
     truth: ClassVar[str] = "poses"
     metric: ClassVar[str] = "map"
-    lower_is_better: ClassVar[bool] = False
     padding: ClassVar[dict[str, float]] = {}
     evaluation: ClassVar[dict[str, Any]] = {"threshold": 0.0}
     architectures: ClassVar[tuple[str, ...]] = ("ForPoseEstimation",)
@@ -79,13 +72,6 @@ class Task:
     def __post_init__(self) -> None:
         names = self.config.get("id2label") or {}
         self._labels = {int(key): str(label) for key, label in names.items()}
-
-    @classmethod
-    def load(cls, files: Mapping[str, Any]) -> Task:
-        return cls(files["config.json"], image.settings(files))
-
-    def files(self) -> dict[str, Any]:
-        return {"config.json": self.config, "preprocessor_config.json": self.preprocessor}
 
     @property
     def size(self) -> tuple[int, int]:

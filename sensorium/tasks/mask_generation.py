@@ -15,6 +15,7 @@ from sensorium.ops import boxes
 from sensorium.ops import masks as mask_ops
 from sensorium.ops.interpolation import resize
 from sensorium.tasks import Arrays, Nets, Tally
+from sensorium.tasks.shared.folders import Preprocessed
 
 # Families whose pictures keep their shape, and are filled up; those of SAM 2 are stretched.
 PADDED = frozenset({"sam", "sam_hq"})
@@ -49,24 +50,15 @@ class Asked:
 
 
 @dataclass
-class Task:
-    """What the folder's files say: `vision_encoder` looks at a picture once, the other network is asked many times.
-
-    Attributes:
-        config, preprocessor: what `config.json` and `preprocessor_config.json` say.
-    """
-
-    config: dict[str, Any]
-    preprocessor: dict[str, Any]
+class Task(Preprocessed):
+    """What the folder's files say: `vision_encoder` looks at a picture once, the other network is asked many times."""
 
     name: ClassVar[str] = "mask-generation"
     source: ClassVar[str] = "image"
     parts: ClassVar[tuple[str, ...]] = ("image", "prompts")
     truth: ClassVar[str] = "segments"
     metric: ClassVar[str] = "miou"
-    lower_is_better: ClassVar[bool] = False
     padding: ClassVar[dict[str, float]] = {}
-    evaluation: ClassVar[dict[str, Any]] = {}
     architectures: ClassVar[tuple[str, ...]] = (
         "SamModel",
         "SamHQModel",
@@ -74,13 +66,6 @@ class Task:
         "EdgeTamModel",
         "Sam3TrackerModel",
     )
-
-    @classmethod
-    def load(cls, files: Mapping[str, Any]) -> Task:
-        return cls(files["config.json"], image.settings(files))
-
-    def files(self) -> dict[str, Any]:
-        return {"config.json": self.config, "preprocessor_config.json": self.preprocessor}
 
     def open(self, source: Any) -> Asked:
         """A picture, or a mapping of `image` and `prompts`.

@@ -12,9 +12,9 @@ from tokenizers import Encoding
 
 from sensorium.errors import InputError
 from sensorium.media import drawing, text
-from sensorium.media.encoder import Encoder
 from sensorium.ops import answers, batches
 from sensorium.tasks import Arrays, Nets, Tally
+from sensorium.tasks.shared.folders import OfText
 
 WINDOW = 384  # tokens that are read at once, where the model takes as many
 OVERLAP = 128  # tokens that neighbouring windows share, at most half of a window
@@ -45,10 +45,8 @@ class Asked:
 
 
 @dataclass
-class Task:
+class Task(OfText):
     """What the folder's files say."""
-
-    encoder: Encoder
 
     name: ClassVar[str] = "question-answering"
     architectures: ClassVar[tuple[str, ...]] = ("ForQuestionAnswering", "ForQuestionAnsweringSimple")
@@ -56,19 +54,6 @@ class Task:
     source: ClassVar[str] = "question"
     truth: ClassVar[str] = "answers"
     metric: ClassVar[str] = "f1"
-    lower_is_better: ClassVar[bool] = False
-    evaluation: ClassVar[dict[str, Any]] = {}
-
-    @classmethod
-    def load(cls, files: Mapping[str, Any]) -> Task:
-        return cls(Encoder.load(files, cls.name))
-
-    def files(self) -> dict[str, Any]:
-        return self.encoder.files()
-
-    @property
-    def padding(self) -> dict[str, float]:
-        return self.encoder.padding
 
     def open(self, source: Any) -> Asked:
         """A question and a context, of `{"question": ..., "context": ...}`.

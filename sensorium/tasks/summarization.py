@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
 
-from sensorium.media import drawing, text, text_writer
-from sensorium.media.text_writer import TextWriter
+from sensorium.media import drawing, text
 from sensorium.ops import rouge
 from sensorium.tasks import Arrays, Nets, Tally
+from sensorium.tasks.shared.writes_text import WritesText
 
 
 @dataclass
@@ -23,22 +23,13 @@ class Summary:
 
 
 @dataclass
-class Task:
-    """Reads a text, answers with its summary.
-
-    Attributes:
-        config: `config.json`; what its `task_specific_params` say of summarization is followed.
-        tokenizer_json: the text of `tokenizer.json`.
-        generation: `generation_config.json`: the defaults of the options of `predict`, and more.
-    """
+class Task(WritesText):
+    """Reads a text, answers with its summary; what `task_specific_params` of config.json say of it is followed."""
 
     name: ClassVar[str] = "summarization"
     source: ClassVar[str] = "text"
     truth: ClassVar[str] = "summary"
     metric: ClassVar[str] = "rougeL"
-    lower_is_better: ClassVar[bool] = False
-    padding: ClassVar[dict[str, float]] = {"input_ids": 0, "attention_mask": 0}
-    evaluation: ClassVar[dict[str, Any]] = {}
     architectures: ClassVar[tuple[str, ...]] = (
         "PegasusForConditionalGeneration",
         "PegasusXForConditionalGeneration",
@@ -46,40 +37,11 @@ class Task:
         "LEDForConditionalGeneration",
     )
 
-    config: dict[str, Any]
-    tokenizer_json: str = field(repr=False)
-    tokenizer_config: dict[str, Any]
-    generation: dict[str, Any]
-    writer: TextWriter = field(init=False, compare=False, repr=False)
-
-    def __post_init__(self) -> None:
-        self.writer = TextWriter(self.config, self.tokenizer_json, self.tokenizer_config, self.generation)
-
-    @classmethod
-    def load(cls, files: Mapping[str, Any]) -> Task:
-        return cls(*text_writer.files_of(files, cls.name))
-
-    def files(self) -> dict[str, Any]:
-        return {
-            "config.json": self.config,
-            "tokenizer.json": self.tokenizer_json,
-            "tokenizer_config.json": self.tokenizer_config,
-            "generation_config.json": self.generation,
-        }
-
-    def open(self, source: Any) -> str:
-        """The text.
-
-        Raises:
-            InputError: no text.
-        """
-        return text.load(source)
-
     def prepare(self, source: str) -> Arrays:
         """Tokens: `input_ids` and `attention_mask`, (time,) int64."""
         prefix = self.writer.own(self.name).get("prefix") or self.config.get("prefix") or ""
         ids = self.writer.read(str(prefix) + source) if source.strip() else []
-        return {"input_ids": np.array(ids, np.int64), "attention_mask": np.ones(len(ids), np.int64)}
+        return self.arrays(ids)
 
     def predict(
         self,

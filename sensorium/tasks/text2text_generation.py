@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
 
-from sensorium.errors import InputError
-from sensorium.media import drawing, text, text_writer
-from sensorium.media.text_writer import TextWriter
+from sensorium.media import drawing
 from sensorium.ops import rouge
 from sensorium.ops.character_index import CharacterIndex
 from sensorium.tasks import Arrays, Nets, Tally
+from sensorium.tasks.shared.writes_text import OfPair
 
 
 @dataclass
@@ -25,22 +24,11 @@ class Generated:
 
 
 @dataclass
-class Task:
-    """Reads one text of a pair (`translation`: input and output), answers with the other.
-
-    Attributes:
-        config: `config.json`; its `prefix` stands before each text.
-        tokenizer_json: the text of `tokenizer.json`.
-        generation: `generation_config.json`: the defaults of the options of `predict`, and more.
-    """
+class Task(OfPair):
+    """Reads one text of a pair (`translation`: input and output), answers with the other."""
 
     name: ClassVar[str] = "text2text-generation"
-    source: ClassVar[str] = "translation"
-    truth: ClassVar[str] = "translation"
     metric: ClassVar[str] = "exact_match"
-    lower_is_better: ClassVar[bool] = False
-    padding: ClassVar[dict[str, float]] = {"input_ids": 0, "attention_mask": 0}
-    evaluation: ClassVar[dict[str, Any]] = {}
     architectures: ClassVar[tuple[str, ...]] = (
         "T5ForConditionalGeneration",
         "T5GemmaForConditionalGeneration",
@@ -52,56 +40,15 @@ class Task:
         "ProphetNetForConditionalGeneration",
     )
 
-    config: dict[str, Any]
-    tokenizer_json: str = field(repr=False)
-    tokenizer_config: dict[str, Any]
-    generation: dict[str, Any]
-    writer: TextWriter = field(init=False, compare=False, repr=False)
-
-    def __post_init__(self) -> None:
-        self.writer = TextWriter(self.config, self.tokenizer_json, self.tokenizer_config, self.generation)
-
-    @classmethod
-    def load(cls, files: Mapping[str, Any]) -> Task:
-        return cls(*text_writer.files_of(files, cls.name))
-
     @classmethod
     def suits(cls, config: Mapping[str, Any]) -> bool:
         """Whether a `config.json` is that of an encoder-decoder."""
         return bool(config.get("is_encoder_decoder"))
 
-    def files(self) -> dict[str, Any]:
-        return {
-            "config.json": self.config,
-            "tokenizer.json": self.tokenizer_json,
-            "tokenizer_config.json": self.tokenizer_config,
-            "generation_config.json": self.generation,
-        }
-
-    @staticmethod
-    def pair(source: Mapping[str, Any]) -> tuple[str, str]:
-        """Input and output of a field `translation`: its first text and its second.
-
-        Raises:
-            InputError: it has not two texts.
-        """
-        values = list(source.values())
-        if len(values) < 2:
-            raise InputError(f"a pair has a text to read and one to write; this has {', '.join(map(str, source))}")
-        return text.load(values[0]), text.load(values[1])
-
-    def open(self, source: Any) -> str:
-        """The text to read: of a pair the first.
-
-        Raises:
-            InputError: no text.
-        """
-        return text.load(self.pair(source)[0] if isinstance(source, Mapping) else source)
-
     def prepare(self, source: str) -> Arrays:
         """Tokens: `input_ids` and `attention_mask`, (time,) int64."""
         ids = self.writer.read(str(self.config.get("prefix") or "") + self.open(source))
-        return {"input_ids": np.array(ids, np.int64), "attention_mask": np.ones(len(ids), np.int64)}
+        return self.arrays(ids)
 
     def predict(
         self,
@@ -160,7 +107,7 @@ class Task:
     def tally(self, prediction: Any, truth: Any, nets: Nets) -> Tally:
         """Whether the answer is the text wanted, and the words they share; the quality is the latter."""
         answer = (prediction[0] if isinstance(prediction, list) else prediction).generated_text
-        wanted = self.pair(truth)[1] if isinstance(truth, Mapping) else text.load(truth)
+        wanted = self.wanted(truth)
         shared = rouge.scores(answer, wanted)["rougeL"]
         return Tally(shared, np.array([" ".join(answer.split()) == " ".join(wanted.split()), shared], np.float64))
 
@@ -172,7 +119,7 @@ class Task:
     def baseline(self, sources: Sequence[Any], truths: Sequence[Any]) -> Callable[[Any], Generated]:
         """The known answer to the most similar known text."""
         index = CharacterIndex([self.open(source) for source in sources])
-        known = [self.pair(truth)[1] if isinstance(truth, Mapping) else text.load(truth) for truth in truths]
+        known = [self.wanted(truth) for truth in truths]
         return lambda source: Generated(known[index.nearest(self.open(source))])
 
     def draw(self, source: Any, result: Any, truth: Any = None) -> Image.Image:
@@ -180,5 +127,5 @@ class Task:
         several = result if isinstance(result, list) else [result]
         paragraphs = [("Text", self.open(source)), *(("Answer", one.generated_text) for one in several)]
         if truth is not None:
-            paragraphs.append(("Wanted", self.pair(truth)[1] if isinstance(truth, Mapping) else text.load(truth)))
+            paragraphs.append(("Wanted", self.wanted(truth)))
         return drawing.text(paragraphs, 560)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,9 +13,9 @@ from tokenizers import Encoding
 
 from sensorium.errors import InputError
 from sensorium.media import drawing, text
-from sensorium.media.encoder import Encoder
 from sensorium.ops import batches, classification, entities
 from sensorium.tasks import Arrays, Nets, Tally
+from sensorium.tasks.shared.folders import OfText
 
 STRATEGIES = ("none", "simple", "first", "average", "max", "words")
 
@@ -63,33 +63,19 @@ class Piece:
 
 
 @dataclass
-class Task:
+class Task(OfText):
     """What the folder's files say. A text is a string, or a list of words."""
-
-    encoder: Encoder
 
     name: ClassVar[str] = "token-classification"
     architectures: ClassVar[tuple[str, ...]] = ("ForTokenClassification",)
     source: ClassVar[str] = "tokens"
     truth: ClassVar[str] = "tags"
     metric: ClassVar[str] = "f1"
-    lower_is_better: ClassVar[bool] = False
     evaluation: ClassVar[dict[str, Any]] = {"aggregation_strategy": "words"}
 
     def __post_init__(self) -> None:
         self.labels, _ = classification.labels_of(self.encoder.config)
         self.scheme = entities.scheme_of(self.labels)
-
-    @classmethod
-    def load(cls, files: Mapping[str, Any]) -> Task:
-        return cls(Encoder.load(files, cls.name))
-
-    def files(self) -> dict[str, Any]:
-        return self.encoder.files()
-
-    @property
-    def padding(self) -> dict[str, float]:
-        return self.encoder.padding
 
     def open(self, source: Any) -> str | list[str]:
         """A text, or its words."""

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
-from tokenizers import Tokenizer
 
 from sensorium.errors import InputError
-from sensorium.media import drawing, text, text_writer
-from sensorium.media.text_writer import TextWriter
+from sensorium.media import drawing, text
 from sensorium.ops import translation_metrics as metrics
 from sensorium.ops.character_index import CharacterIndex
-from sensorium.ops.generation import batches
 from sensorium.tasks import Arrays, Nets, Tally
+from sensorium.tasks.shared.writes_text import OfPair
 
 PUNCTUATION = set(".,!?;:。、！？；：।؟")
 
@@ -29,24 +27,16 @@ class Translation:
 
 
 @dataclass
-class Task:
+class Task(OfPair):
     """Reads one text of a `translation` pair, answers the other.
 
-    Attributes:
-        config: `config.json`; its `source_language` and `target_language` are keys of a pair (without them, the
-            first is the source). Its `bleu_tokenizer` says how BLEU finds words: `none` in text whose tokens are
-            spaced already, `13a` in European languages, `char` where words have no spaces.
-        tokenizer_json: the text of `tokenizer.json`, for both languages.
-        generation: `generation_config.json`: the defaults of the options of `predict`, and more.
+    `source_language` and `target_language` of its config.json are keys of a pair; without them, the first is the
+    source. Its `bleu_tokenizer` says how BLEU finds words: `none` in text whose tokens are spaced already, `13a` in
+    European languages, `char` where words have no spaces.
     """
 
     name: ClassVar[str] = "translation"
-    source: ClassVar[str] = "translation"
-    truth: ClassVar[str] = "translation"
     metric: ClassVar[str] = "bleu"
-    lower_is_better: ClassVar[bool] = False
-    padding: ClassVar[dict[str, float]] = {"input_ids": 0, "attention_mask": 0}
-    evaluation: ClassVar[dict[str, Any]] = {}
     architectures: ClassVar[tuple[str, ...]] = (
         "MarianMTModel",
         "M2M100ForConditionalGeneration",
@@ -55,43 +45,16 @@ class Task:
         "FSMTForConditionalGeneration",
     )
 
-    config: dict[str, Any]
-    tokenizer_json: str = field(repr=False)
-    tokenizer_config: dict[str, Any]
-    generation: dict[str, Any]
-    writer: TextWriter = field(init=False, compare=False, repr=False)
-
     def __post_init__(self) -> None:
-        self.writer = TextWriter(self.config, self.tokenizer_json, self.tokenizer_config, self.generation)
+        super().__post_init__()
         if self.scoring not in metrics.TOKENIZERS:
             known = ", ".join(metrics.TOKENIZERS)
             raise InputError(f"config.json: bleu_tokenizer '{self.scoring}' is not one of {known}")
-
-    @classmethod
-    def load(cls, files: Mapping[str, Any]) -> Task:
-        return cls(*text_writer.files_of(files, cls.name))
-
-    def files(self) -> dict[str, Any]:
-        return {
-            "config.json": self.config,
-            "tokenizer.json": self.tokenizer_json,
-            "tokenizer_config.json": self.tokenizer_config,
-            "generation_config.json": self.generation,
-        }
 
     @property
     def scoring(self) -> str:
         """The tokenizer that BLEU uses."""
         return str(self.config.get("bleu_tokenizer", "13a"))
-
-    def setting(self, name: str) -> Any:
-        """A value of `generation_config.json`, or else of `config.json`."""
-        return self.writer.setting(name)
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """Of both languages."""
-        return self.writer.tokens.tokenizer
 
     def pair(self, translation: Mapping[str, Any]) -> tuple[str, str]:
         """Source and target text of a field `translation`.
@@ -107,14 +70,6 @@ class Task:
                 raise InputError(f"a translation has a text for '{language}'; this has {', '.join(keys)}")
         return text.load(translation[source]), text.load(translation[target])
 
-    def open(self, source: Any) -> str:
-        """The text to translate: of a pair the one in the source language.
-
-        Raises:
-            InputError: no text.
-        """
-        return text.load(self.pair(source)[0] if isinstance(source, Mapping) else source)
-
     def prepare(self, source: str, src_lang: str | None = None, tgt_lang: str | None = None) -> Arrays:
         """Tokens: `input_ids` and `attention_mask`, (time,) int64.
 
@@ -128,7 +83,7 @@ class Task:
         # The languages of T5 stand in what comes before the text.
         language = None if own.get("prefix") or prefix.startswith(">>") else src_lang
         ids = self.writer.read(prefix + self.open(source), language)
-        return {"input_ids": np.array(ids, np.int64), "attention_mask": np.ones(len(ids), np.int64)}
+        return self.arrays(ids)
 
     def _own(self, src_lang: str | None, tgt_lang: str | None) -> dict[str, Any]:
         """What config.json says of translating between these languages."""
@@ -178,7 +133,7 @@ class Task:
 
     def tally(self, prediction: Translation, truth: Any, nets: Nets) -> Tally:
         """Statistics of BLEU and chrF; the quality is this text's own chrF, 0..1."""
-        wanted = self.pair(truth)[1] if isinstance(truth, Mapping) else text.load(truth)
+        wanted = self.wanted(truth)
         characters = metrics.chrf_stats(prediction.translation_text, wanted)
         words = metrics.bleu_stats(prediction.translation_text, wanted, self.scoring)
         return Tally(metrics.chrf(characters) / 100, np.concatenate([words, characters]))
@@ -192,21 +147,15 @@ class Task:
     def baseline(self, sources: Sequence[Any], truths: Sequence[Any]) -> Callable[[Any], Translation]:
         """The known translation of the most similar known source."""
         index = CharacterIndex([self.open(source) for source in sources])
-        known = [self.pair(truth)[1] if isinstance(truth, Mapping) else text.load(truth) for truth in truths]
+        known = [self.wanted(truth) for truth in truths]
         return lambda source: Translation(known[index.nearest(self.open(source))])
 
     def draw(self, source: Any, result: Translation, truth: Any = None) -> Image.Image:
         """Both texts, one above the other; where it is known, the reference below them."""
         paragraphs = [("Text", self.open(source)), ("Translation", result.translation_text)]
         if truth is not None:
-            paragraphs.append(("Reference", self.pair(truth)[1] if isinstance(truth, Mapping) else text.load(truth)))
+            paragraphs.append(("Reference", self.wanted(truth)))
         return drawing.text(paragraphs, 560)
-
-
-def pad(rows: Sequence[Sequence[int]], value: int) -> Arrays:
-    """Tokens to `input_ids` and `attention_mask`, (rows, longest) int64, filled up at their ends."""
-    ids, mask = batches.pad_right(rows, value)
-    return {"input_ids": ids, "attention_mask": mask}
 
 
 def scoring_tokenizer(texts: Sequence[str]) -> str:

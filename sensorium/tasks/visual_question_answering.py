@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,22 +10,11 @@ import numpy as np
 from PIL import Image
 
 from sensorium.errors import InputError
-from sensorium.media import drawing, image, processors, text
+from sensorium.media import image, processors, text
 from sensorium.media.writer import Writer
 from sensorium.ops import batches, classification, vqa
-from sensorium.tasks import Arrays, Nets, Tally
-
-
-@dataclass
-class Answer:
-    """One answer.
-
-    Attributes:
-        score: how sure the model is, 0..1; None of one that writes its answer.
-    """
-
-    answer: str
-    score: float | None = None
+from sensorium.tasks import Arrays, Nets
+from sensorium.tasks.shared.asks_picture import Answer, AsksPicture
 
 
 @dataclass
@@ -38,7 +26,7 @@ class Asked:
 
 
 @dataclass
-class Task:
+class Task(AsksPicture):
     """What the folder's files say.
 
     Attributes:
@@ -52,10 +40,7 @@ class Task:
     name: ClassVar[str] = "visual-question-answering"
     architectures: ClassVar[tuple[str, ...]] = ("ViltForQuestionAnswering", "BlipForQuestionAnswering")
     parts: ClassVar[tuple[str, ...]] = ("image", "question")
-    source: ClassVar[str] = "image"
-    truth: ClassVar[str] = "answers"
     metric: ClassVar[str] = "vqa_accuracy"
-    lower_is_better: ClassVar[bool] = False
     evaluation: ClassVar[dict[str, Any]] = {"top_k": 1}
 
     @classmethod
@@ -64,11 +49,6 @@ class Task:
 
     def files(self) -> dict[str, Any]:
         return {**self.writer.files(), "preprocessor_config.json": self.preprocessor}
-
-    @property
-    def padding(self) -> dict[str, float]:
-        pad = self.writer.settings.get("pad_token_id")
-        return {"input_ids": pad if isinstance(pad, int) else 0, "attention_mask": 0, "token_type_ids": 0}
 
     def open(self, source: Any) -> Asked:
         """A picture and a question, of `{"image": ..., "question": ...}`.
@@ -129,29 +109,12 @@ class Task:
         """Logits of the answers to choose from."""
         return outputs["logits"]
 
-    def tally(self, prediction: list[Answer], truth: str | Sequence[str], nets: Nets) -> Tally:
-        """The accuracy of the first answer among those that people gave."""
-        known = [truth] if isinstance(truth, str) else list(truth)
-        value = vqa.vqa_accuracy(prediction[0].answer if prediction else "", known)
-        return Tally(value, value)
-
-    def score(self, tallies: Sequence[Tally]) -> dict[str, float]:
-        """VQA accuracy."""
-        return {"vqa_accuracy": float(np.mean([t.stats for t in tallies]))}
-
-    def baseline(self, sources: Sequence[Any], truths: Sequence[str | Sequence[str]]) -> Callable[[Any], list[Answer]]:
-        """Always the commonest answer."""
-        known = Counter(answer for truth in truths for answer in ([truth] if isinstance(truth, str) else truth))
-        answer = [Answer(known.most_common(1)[0][0])] if known else []
-        return lambda source: answer
+    @staticmethod
+    def likeness(answer: str, known: Sequence[str]) -> float:
+        """VQA accuracy: by how many people gave this answer."""
+        return vqa.vqa_accuracy(answer, known)
 
     def draw(self, source: Any, result: list[Answer], truth: str | Sequence[str] | None = None) -> Image.Image:
         """The picture with the question and its answers below."""
         asked = self.open(source)
-        picture, _ = drawing.enlarge(asked.image)
-        said = ", ".join(a.answer if a.score is None else f"{a.answer} ({a.score:.2f})" for a in result[:5])
-        picture = drawing.caption(drawing.caption(picture, asked.question, 4), said or "(nothing)", 4)
-        if truth is None:
-            return picture
-        known = [truth] if isinstance(truth, str) else list(truth)
-        return drawing.caption(picture, "right: " + ", ".join(dict.fromkeys(known)), 4)
+        return self.drawn(asked.image, asked, result, truth)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
 
-from sensorium.errors import InputError
 from sensorium.media import drawing, image, prompts
-from sensorium.media.prompts import Prompts
-from sensorium.ops import batches, classification
-from sensorium.ops.classification import Label
-from sensorium.tasks import Arrays, Nets, Tally
+from sensorium.ops import classification
+from sensorium.ops.classification import Label, shown
+from sensorium.tasks import Arrays, Nets
+from sensorium.tasks.shared.zero_shot import Prompted, ZeroShot
 
 # Families that ask of each label by itself whether it fits, with texts filled up to this many tokens. The others let
 # the labels compete, with texts as long as the longest.
@@ -22,24 +21,12 @@ ALONE = {"siglip": 64, "siglip2": 64}
 
 
 @dataclass
-class Task:
-    """What the folder's files say: a network that tells how well texts fit pictures.
-
-    Attributes:
-        words: the text side.
-        preprocessor: how a picture becomes an array.
-    """
-
-    words: Prompts
-    preprocessor: dict[str, Any]
+class Task(ZeroShot, Prompted):
+    """What the folder's files say: a network that tells how well texts fit pictures."""
 
     name: ClassVar[str] = "zero-shot-image-classification"
     source: ClassVar[str] = "image"
-    truth: ClassVar[str] = "label"
-    metric: ClassVar[str] = "accuracy"
-    lower_is_better: ClassVar[bool] = False
-    padding: ClassVar[dict[str, float]] = {}
-    evaluation: ClassVar[dict[str, Any]] = {}
+    lengths: ClassVar[dict[str, int]] = ALONE
     architectures: ClassVar[tuple[str, ...]] = (
         "CLIPModel",
         "AlignModel",
@@ -55,13 +42,6 @@ class Task:
         """X-CLIP has the name but looks at videos."""
         return config.get("model_type") != "xclip"
 
-    @classmethod
-    def load(cls, files: Mapping[str, Any]) -> Task:
-        return cls(Prompts.load(files, cls.name, ALONE), image.settings(files))
-
-    def files(self) -> dict[str, Any]:
-        return {"config.json": self.words.config, "preprocessor_config.json": self.preprocessor, **self.words.files()}
-
     def open(self, source: Any) -> Image.Image:
         return image.load(source)
 
@@ -76,8 +56,7 @@ class Task:
             outputs: `logits_per_image` (L,).
         """
         logits = np.asarray(outputs["logits_per_image"], np.float64)
-        alone = self.words.config.get("model_type") in ALONE
-        scores = classification.sigmoid(logits) if alone else classification.softmax(logits)
+        scores = classification.sigmoid(logits) if self.family in ALONE else classification.softmax(logits)
         return classification.ranked(scores, labels)
 
     def predict(
@@ -98,40 +77,11 @@ class Task:
             InputError: there are no labels, or no place for one in the sentence.
         """
         labels = prompts.labels(candidate_labels)
-        if "{}" not in hypothesis_template:
-            raise InputError("hypothesis_template: write {} where the label is to stand")
-        sentences = [hypothesis_template.replace("{}", label) for label in labels]
-        net = nets["model"]
-        texts = self.words.rows(sentences)
-        texts = {name: rows for name, rows in texts.items() if name in net.inputs}
+        phrases = prompts.filled(hypothesis_template, labels)
         items = [self.prepare(source) for source in sources]
-        answers: list[list[Label]] = [[]] * len(items)
-        for group in batches.alike(items, {}):  # the texts are read once for all of them
-            pictures = batches.collate([items[i] for i in group], {})
-            found = net({**texts, **{name: rows for name, rows in pictures.items() if name in net.inputs}})
-            for row, i in enumerate(group):
-                answers[i] = self.decode({"logits_per_image": found["logits_per_image"][row]}, None, labels)
-        return answers
+        found = self.matches(nets["model"], items, phrases, "logits_per_image")
+        return [self.decode({"logits_per_image": row}, None, labels) for row in found]
 
-    def evaluation_on(self, truths: Sequence[str]) -> dict[str, Any]:
-        """The labels of the data are those to choose from."""
-        return {"candidate_labels": sorted(set(truths))}
-
-    def tally(self, prediction: list[Label], truth: str, nets: Nets) -> Tally:
-        """How sure the model was of what is true; and both labels as numbers, for the metrics."""
-        scores = {p.label: p.score for p in prediction}
-        numbers = [classification.unknown(name) for name in (truth, prediction[0].label)]
-        return Tally(scores.get(truth, 0.0), (numbers[0], numbers[1]))
-
-    def score(self, tallies: Sequence[Tally]) -> dict[str, float]:
-        """Accuracy and macro-F1."""
-        return classification.single_scores([t.stats for t in tallies])
-
-    def baseline(self, sources: Sequence[Any], truths: Sequence[Any]) -> Callable[[Any], list[Label]]:
-        """Always the most common label, each with its share as score."""
-        answer = [Label(label, share) for label, share in classification.shares([[t] for t in truths]).items()]
-        return lambda source: answer
-
-    def draw(self, source: Any, result: list[Label], truth: str = "") -> Image.Image:
+    def draw(self, source: Any, result: list[Label], truth: str | Sequence[str] = ()) -> Image.Image:
         """The picture with its labels as bars; where the truth is known, it is marked."""
-        return drawing.bars(self.open(source), [r.label for r in result[:8]], [r.score for r in result[:8]], [truth])
+        return drawing.bars(self.open(source), *shown(result, truth))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,16 +11,15 @@ import numpy as np
 from PIL import Image
 
 from sensorium.media import drawing, image, prompts, text
-from sensorium.media.prompts import Prompts
 from sensorium.ops import batches, boxes, classification, coco_ap
 from sensorium.ops.detection import Box
 from sensorium.tasks import Arrays, Nets, Tally
+from sensorium.tasks.shared.zero_shot import Prompted
 
 MOST = 100  # objects of a picture that are evaluated, as COCO does
 # Families that read one sentence of all labels, and say for each object which of its tokens it fits.
 GROUNDED = frozenset({"grounding-dino", "mm-grounding-dino"})
 SQUARED = frozenset({"owlv2"})  # boxes are fractions of the longer side, as the picture is filled up to a square
-LENGTHS = {"owlvit": 16, "owlv2": 16}
 USUAL, USUAL_GROUNDED = 0.1, 0.25
 
 
@@ -39,23 +38,15 @@ class Detection:
 
 
 @dataclass
-class Task:
-    """What the folder's files say: a network that finds what texts speak of.
-
-    Attributes:
-        words: the text side.
-        preprocessor: how a picture becomes an array.
-    """
-
-    words: Prompts
-    preprocessor: dict[str, Any]
+class Task(Prompted):
+    """What the folder's files say: a network that finds what texts speak of."""
 
     name: ClassVar[str] = "zero-shot-object-detection"
     source: ClassVar[str] = "image"
     truth: ClassVar[str] = "objects"
     metric: ClassVar[str] = "map"
     lower_is_better: ClassVar[bool] = False
-    padding: ClassVar[dict[str, float]] = {}
+    lengths: ClassVar[dict[str, int]] = {"owlvit": 16, "owlv2": 16}
     evaluation: ClassVar[dict[str, Any]] = {"threshold": 0.0}
     architectures: ClassVar[tuple[str, ...]] = (
         "OwlViTForObjectDetection",
@@ -63,17 +54,6 @@ class Task:
         "GroundingDinoForObjectDetection",
         "MMGroundingDinoForObjectDetection",
     )
-
-    @classmethod
-    def load(cls, files: Mapping[str, Any]) -> Task:
-        return cls(Prompts.load(files, cls.name, LENGTHS), image.settings(files))
-
-    def files(self) -> dict[str, Any]:
-        return {"config.json": self.words.config, "preprocessor_config.json": self.preprocessor, **self.words.files()}
-
-    @property
-    def family(self) -> str:
-        return str(self.words.config.get("model_type", ""))
 
     def open(self, source: Any) -> Image.Image:
         return image.load(source)

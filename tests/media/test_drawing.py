@@ -23,7 +23,7 @@ def test_any_size_of_picture(size: tuple[int, int]) -> None:
     whole = [[0, 0, size[0], size[1]]]
     assert shows(drawing.boxes(image, whole, ["a label 0.9"], [2]), drawing.PALETTE[2])
     assert drawing.caption(image, "some words " * 40).height > 40
-    assert shows(drawing.bars(image, ["yes", "no"], [0.9, 0.1], ["yes"]), drawing.GOOD)
+    assert shows(drawing.bars(image, [("yes", 0.9), ("no", 0.1)], ["yes"]), drawing.GOOD)
     assert drawing.grid([image] * 5, ["one", "", "three " * 30, "4", "5"], good=[True, False, None]).width > 200
 
 
@@ -32,7 +32,7 @@ def test_the_picture_given_is_not_changed() -> None:
     before = image.tobytes()
     drawing.boxes(image, [[5, 5, 90, 90], [400, 300, 100, 100]])
     drawing.caption(image, "x")
-    drawing.bars(image, ["a"], [math.nan])
+    drawing.bars(image, [("a", math.nan)])
     assert image.tobytes() == before
 
 

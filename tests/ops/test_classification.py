@@ -67,4 +67,4 @@ def test_ranked_keeps_the_order_of_equals():
 
 
 def test_shares():
-    assert c.shares([["b"], ["a", "b"], ["c"], []]) == {"b": 0.5, "a": 0.25, "c": 0.25}
+    assert c.shares([["b"], ["a", "b"], "c", []]) == [c.Label("b", 0.5), c.Label("a", 0.25), c.Label("c", 0.25)]

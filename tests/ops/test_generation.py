@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sensorium.errors import InputError
 from sensorium.ops.generation import Decoder, Settings, batches, generate, steps
@@ -136,3 +138,10 @@ def test_stop_strings(strings: list[str], ids: list[int], over: bool) -> None:
     if strings == ["abab"]:
         table[4] = b"ab"
     assert stop_strings(strings, table)(np.array([ids])).tolist() == [over]
+
+
+@given(st.lists(st.lists(st.integers(1, 99), max_size=5), min_size=1, max_size=4))
+def test_shorter_rows_are_filled_up_at_their_ends(rows: list[list[int]]) -> None:
+    ids, mask = batches.pad_right(rows, 0)
+    assert [row[real == 1].tolist() for row, real in zip(ids, mask)] == rows
+    assert (ids[mask == 0] == 0).all()

@@ -59,7 +59,7 @@ def test_options_and_order() -> None:
     assert sum(a.score for a in answer) == pytest.approx(1)
     assert [a.label for a in task.decode(logits, picture(), top_k=1)] == ["dog"]
     assert [a.label for a in task.decode(logits, picture(), threshold=0.2)] == ["dog", "owl"]
-    assert [o.name for o in tasks.options(Task)] == ["top_k", "threshold"]
+    assert [o.name for o in tasks.options(Task)] == ["top_k", "threshold", "function_to_apply"]
     assert all(o.help for o in tasks.options(Task))
     with pytest.raises(InputError, match="answers 2 labels"):
         task.decode({"logits": np.zeros(2, np.float32)}, picture())

@@ -5,6 +5,7 @@ import pytest
 
 from sensorium.errors import InputError
 from sensorium.inference import collate
+from sensorium.media.encoder import Encoder
 from sensorium.ops.classification import Label
 from sensorium.tasks import options, to_json
 from sensorium.tasks.text_classification import Task
@@ -17,7 +18,7 @@ NAMES = {"0": "no", "1": "yes", "2": "maybe"}
 
 def task(**more):
     config = {"id2label": NAMES, "model_type": "bert", "type_vocab_size": 2, "max_position_embeddings": 5, **more}
-    return Task(config, TOKENIZER, {"pad_token": {"content": "[PAD]"}, "model_max_length": 10**30})
+    return Task(Encoder(config, TOKENIZER, {"pad_token": {"content": "[PAD]"}, "model_max_length": 10**30}))
 
 
 def test_round_trip():
@@ -38,7 +39,7 @@ def test_prepare_cuts_and_pads():
     assert batch["attention_mask"].tolist()[1] == [1, 0, 0, 0, 0]
     assert batch["token_type_ids"].dtype == np.int64
     assert "token_type_ids" not in task(type_vocab_size=0).prepare("good")
-    assert task(model_type="roberta").max_length == 3
+    assert task(model_type="roberta").encoder.max_length == 3
 
 
 def test_decode():
@@ -46,7 +47,7 @@ def test_decode():
     t = task()
     assert [r.label for r in t.decode(logits, "", top_k=None)] == ["yes", "maybe", "no"]
     assert to_json(t.decode(logits, "")) == [{"label": "yes", "score": pytest.approx(0.6652409, abs=1e-6)}]
-    assert [o.name for o in options(Task)] == ["top_k", "function_to_apply"]
+    assert [o.name for o in options(Task)] == ["top_k", "threshold", "function_to_apply"]
     several = task(problem_type="multi_label_classification")
     assert several.decode(logits, "")[0].score == pytest.approx(1 / (1 + np.exp(-2)))
     with pytest.raises(InputError, match="2 labels"):

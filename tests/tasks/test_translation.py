@@ -5,13 +5,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
 from sensorium import tasks
 from sensorium.errors import InputError
-from sensorium.tasks.translation import Task, Translation, pad, scoring_tokenizer
+from sensorium.tasks.translation import Task, Translation, scoring_tokenizer
 
 WORDS = ["the", "cat", "sat", "on", "a", "mat", ".", "dog"]
 
@@ -126,13 +124,6 @@ def test_baseline_retrieves_the_most_similar(task: Task) -> None:
 
 def test_draw(task: Task) -> None:
     assert task.draw("a cat", Translation("猫")).width > 50
-
-
-@given(st.lists(st.lists(st.integers(1, 99), max_size=5), min_size=1, max_size=4))
-def test_pad(rows: list[list[int]]) -> None:
-    made = pad(rows, 0)
-    assert [r[m == 1].tolist() for r, m in zip(made["input_ids"], made["attention_mask"])] == rows
-    assert (made["input_ids"][made["attention_mask"] == 0] == 0).all()
 
 
 @pytest.mark.parametrize(

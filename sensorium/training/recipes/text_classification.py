@@ -17,6 +17,7 @@ from sensorium.data import Example
 from sensorium.errors import InputError
 from sensorium.files import read_json
 from sensorium.inference import collate
+from sensorium.media.encoder import Encoder
 from sensorium.tasks.text_classification import Task
 from sensorium.training.networks.text_classifier import TextClassifier
 from sensorium.training.plan import Part, Plan
@@ -68,7 +69,7 @@ def plan(
     max_length = max_length or min(4096, max(256, 1 << (longest_text - 1).bit_length()))
     characters = [c for c, _ in Counter("".join(texts)).most_common(MOST_CHARACTERS)]
     buckets = buckets or min(1 << 18, max(1 << 16, 1 << (MOST_WEIGHTS // len(names)).bit_length() - 1))
-    task = Task(
+    encoder = Encoder(
         {
             "architectures": ["DistilBertForSequenceClassification"],
             "model_type": "distilbert",
@@ -90,7 +91,7 @@ def plan(
     network = {"kind": "n-grams", "labels": len(names), "views": views.split("+"), "longest": longest}
     network |= {"words": words, "buckets": buckets}
     return Plan(
-        task,
+        Task(encoder),
         network,
         epochs=_epochs(len(examples), 10),
         batch_size=32,
@@ -119,13 +120,12 @@ def _plan_from(
     found = read_json(base / "config.json")
     architecture = _network(base, config).__class__.__name__
     config = {k: v for k, v in found.items() if k not in ("num_labels", "_name_or_path")} | config
-    task = Task(
-        config | {"architectures": [architecture]}, (base / "tokenizer.json").read_text("utf-8"), dict(settings)
-    )
+    config |= {"architectures": [architecture]}
+    task = Task(Encoder(config, (base / "tokenizer.json").read_text("utf-8"), dict(settings)))
     # Attention grows with the square of the length, so no longer than nearly all texts need.
     lengths = [len(task.prepare(task.open(e.fields["text"]))["input_ids"]) for e in examples[:2000]]
     limit = max_length or int(np.percentile(lengths, 99)) + 1
-    task.tokenizer_config["model_max_length"] = min(limit, task.max_length or limit)
+    task.encoder.tokenizer_config["model_max_length"] = min(limit, task.encoder.max_length or limit)
     task = Task.load(task.files())
     return Plan(
         task,
@@ -208,7 +208,7 @@ def character_tokenizer(characters: list[str]) -> str:
 def build(plan: Plan) -> nn.Module:
     if plan.base is not None:
         return _network(plan.base, plan.task.config)
-    vocabulary = json.loads(plan.task.tokenizer)["model"]["vocab"]
+    vocabulary = json.loads(plan.task.encoder.tokenizer_json)["model"]["vocab"]
     characters = sorted(vocabulary, key=vocabulary.__getitem__)
     characters[SPECIAL.index("[UNK]")] = "\ufffd"  # a sign of its own, unlike the other special tokens
     keys = ("labels", "views", "longest", "words", "buckets")

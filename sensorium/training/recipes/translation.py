@@ -14,7 +14,8 @@ from torch import Tensor
 
 from sensorium.data import Example
 from sensorium.errors import InputError
-from sensorium.tasks.translation import Task, pad, scoring_tokenizer
+from sensorium.ops.generation.batches import pad_right
+from sensorium.tasks.translation import Task, scoring_tokenizer
 from sensorium.training.networks.encoder_decoder import Borrowed, Decoder, Encoder, EncoderDecoder
 from sensorium.training.plan import Part, Plan
 
@@ -234,15 +235,18 @@ def batch(plan: Plan, examples: list[Example], rng: np.random.Generator | None) 
     task, limit = plan.task, plan.parameters["max_tokens"]
     texts = [task.pair(e.fields["translation"]) for e in examples]
     sources = [task.prepare(source)["input_ids"][:limit] for source, _ in texts]
-    targets = pad([task.target_tokens(target)[:limit] for _, target in texts], task.setting("pad_token_id"))
+    padding = task.writer.setting("pad_token_id")
+    ids, mask = pad_right(sources, padding)
+    targets, real = pad_right([task.target_tokens(target)[:limit] for _, target in texts], padding)
     # What no target of the training data has, the network cannot write.
     known = plan.network.get("generated", np.iinfo(np.int64).max)
-    labels = np.where(targets["input_ids"] < known, targets["input_ids"], NEVER_WRITTEN)
-    start = np.full((len(examples), 1), task.setting("decoder_start_token_id"))
+    labels = np.where(targets < known, targets, NEVER_WRITTEN)
+    start = np.full((len(examples), 1), task.writer.setting("decoder_start_token_id"))
     return {
-        **pad(sources, task.setting("pad_token_id")),
+        "input_ids": ids,
+        "attention_mask": mask,
         "decoder_input_ids": np.concatenate([start, labels[:, :-1]], axis=1),
-        "labels": np.where(targets["attention_mask"] == 1, labels, -100),
+        "labels": np.where(real == 1, labels, -100),
         "smoothing": np.array([plan.parameters["smoothing"] if rng is not None else 0.0], np.float32),
     }
 

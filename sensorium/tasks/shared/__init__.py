@@ -1,0 +1,1 @@
+"""What several tasks have in common, as classes that they inherit from. A module here is no task."""
