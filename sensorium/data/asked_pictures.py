@@ -5,7 +5,6 @@ The words of a page and where they stand may be given as `word_boxes`: `[[word, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -53,7 +52,7 @@ def read(source: Source) -> Dataset:
     for name in (n for n, k in names.items() if k == kind):
         source.used.append(name)
         split = split_in(PurePosixPath(name).stem)
-        for where, row in _rows(source, name):
+        for where, row in source.json_lines(name):
             if _kind(row) != kind:
                 source.found("row", "warning", where, f"has no image with {kind}: left out")
                 continue
@@ -74,9 +73,3 @@ def _fields(kind: str, row: dict[str, Any]) -> dict[str, Any]:
     listed = [given] if isinstance(given, str) else given
     answers = [str(a.get("answer", "")) if isinstance(a, dict) else str(a) for a in listed]
     return {"question": row["question"], "word_boxes": row.get("word_boxes") or [], "answers": answers}
-
-
-def _rows(source: Source, name: str) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(source.text(name).splitlines(), 1):
-        if line.strip():
-            yield f"{name}:{number}", parse_json(line, f"{name}:{number}")

@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import PurePosixPath
 
 from sensorium.data.examples import Dataset, Example
-from sensorium.data.source import Source, parse_json, split_in
+from sensorium.data.source import Source, split_in
 from sensorium.errors import InputError
 
 _FILES = ("corpus.jsonl", "queries.jsonl")
@@ -26,23 +26,21 @@ def read(source: Source) -> Dataset:
         raise InputError(f"'{source.root}' has not all of corpus.jsonl, queries.jsonl and qrels/*.tsv")
     source.used.extend([*_FILES, *judged])
     questions = {}
-    for number, line in enumerate(source.text("queries.jsonl").splitlines(), 1):
-        if line.strip():
-            row = parse_json(line, f"queries.jsonl:{number}")
-            if isinstance(row, dict) and "_id" in row and isinstance(row.get("text"), str):
-                questions[str(row["_id"])] = row["text"], f"queries.jsonl:{number}"
-            else:
-                source.found("row", "warning", f"queries.jsonl:{number}", "has no '_id' and 'text': left out")
+    for where, row in source.json_lines("queries.jsonl"):
+        if isinstance(row, dict) and "_id" in row and isinstance(row.get("text"), str):
+            questions[str(row["_id"])] = row["text"], where
+        else:
+            source.found("row", "warning", where, "has no '_id' and 'text': left out")
     examples = []
     for name in judged:
         documents: dict[str, dict[str, float]] = defaultdict(dict)
-        for number, line in enumerate(source.text(name).splitlines(), 1):
+        for number, (where, line) in enumerate(source.lines(name)):
             cells = line.split("\t")
             try:
                 documents[cells[0]][cells[-2]] = float(cells[-1])
             except (IndexError, ValueError):
-                if number > 1 and line.strip():
-                    source.found("row", "warning", f"{name}:{number}", "is no judgement: left out")
+                if number:  # the first may be a header
+                    source.found("row", "warning", where, "is no judgement: left out")
         for key, grades in documents.items():
             if key not in questions:
                 source.found("missing", "warning", name, f"there is no question '{key}': left out")

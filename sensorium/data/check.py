@@ -198,7 +198,10 @@ def _pictures(examples: Sequence[Example], found: Findings) -> None:
                 found.add("size-differs", "warning", seen.example.where, message)
                 break
     # pictures of objects or for generation have no label to contradict
-    label: Callable[[Example], Any] = lambda e: e.fields.get("label")  # noqa: E731
+
+    def label(example: Example) -> Any:
+        return example.fields.get("label")
+
     _same("picture", [(s.example, s.content) for s in sound], found, label)
     _nearly_same(sound, found)
 

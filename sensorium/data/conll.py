@@ -43,7 +43,7 @@ def read(source: Source) -> Dataset:
         words: list[str] = []
         tags: list[str] = []
         first = 0
-        for number, line in enumerate([*source.text(name).splitlines(), ""], 1):
+        for number, line in enumerate([*source.text(name).split("\n"), ""], 1):
             row = _columns(line)
             if not line.strip() or row[0] == _NO_SENTENCE:
                 if words:

@@ -44,8 +44,10 @@ def read(source: Source) -> Dataset:
             source.found("label-without-picture", "error", name, f"there is no picture '{title}': left out")
             continue
         labelled.add(image)
-        size = (document.get("imageWidth"), document.get("imageHeight"))
-        if not all(isinstance(s, int) and s > 0 for s in size):
+        width, height = document.get("imageWidth"), document.get("imageHeight")
+        if isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0:
+            size = (width, height)
+        else:
             size = picture_size(source.absolute(image))
         objects = []
         for i, shape in enumerate(document["shapes"], 1):
@@ -54,7 +56,7 @@ def read(source: Source) -> Dataset:
             if not label:
                 source.found("no-label", "warning", where, "has no label: left out")
                 continue
-            box = usable_box(_edges(shape), size, source, where)  # type: ignore[arg-type]
+            box = usable_box(_edges(shape), size, source, where)
             if box is not None:
                 classes.add(label)
                 objects.append({"label": label, "box": box, "iscrowd": False, "area": None, "difficult": False})

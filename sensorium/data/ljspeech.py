@@ -36,10 +36,7 @@ def read(source: Source) -> Dataset:
     for name in lists:
         source.used.append(name)
         folder = str(PurePosixPath(name).parent)
-        for number, line in enumerate(source.text(name).lstrip("\ufeff").splitlines(), 1):
-            if not line.strip():
-                continue
-            where = f"{name}:{number}"
+        for where, line in source.lines(name):
             cells = [cell.strip() for cell in line.split("|")]
             path = _sound(source, cells[0], folder, where)
             if path is None:

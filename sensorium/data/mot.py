@@ -82,10 +82,7 @@ def _sequence(source: Source, folder: str, title: str, truth: str) -> Example | 
     names = _names(source, prefix, info.get("name", title))
     tracks: list[list[dict[str, Any]]] = [[] for _ in frames]
     seen: set[tuple[int, int]] = set()
-    for number, line in enumerate(source.text(truth).splitlines(), 1):
-        if not line.strip():
-            continue
-        at = f"{truth}:{number}"
+    for at, line in source.lines(truth):
         try:
             values = [float(v) for v in line.split(",")]
             frame, identity = int(values[0]), int(values[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import json
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -16,23 +16,19 @@ _SCORES = ("score", "similarity_score", "similarity", "label")
 _KINDS = (".csv", ".tsv", ".jsonl")
 
 
-def _rows(name: str, text: str) -> list[tuple[int, dict[str, Any]]]:
-    """Line and cells of each row."""
+def _rows(source: Source, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where and what is each row."""
     if extension(name) == ".jsonl":
-        found = []
-        for number, line in enumerate(text.splitlines(), 1):
-            try:
-                row = json.loads(line) if line.strip() else None
-            except (ValueError, RecursionError):
-                row = {}
-            if isinstance(row, dict):
-                found.append((number, row))
-        return found
+        for where, row in source.json_lines(name):
+            yield where, row if isinstance(row, dict) else {}
+        return
+    text = source.text(name)
     tabs = "\t" in text.split("\n", 1)[0]
     reader = csv.DictReader(
         io.StringIO(text), delimiter="\t" if tabs else ",", quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
     )
-    return [(reader.line_num, row) for row in reader]
+    for row in reader:
+        yield f"{name}:{reader.line_num}", row
 
 
 def _files(source: Source) -> list[str]:
@@ -57,8 +53,7 @@ def read(source: Source) -> Dataset:
     for name in names:
         source.used.append(name)
         split = split_in(PurePosixPath(name).stem)
-        for line, row in _rows(name, source.text(name)):
-            row_id = f"{name}:{line}"
+        for row_id, row in _rows(source, name):
             pair = row.get("sentence1"), row.get("sentence2")
             try:
                 score = float(next(row[key] for key in _SCORES if row.get(key) not in (None, "")))

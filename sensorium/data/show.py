@@ -13,7 +13,7 @@ from PIL import Image
 from sensorium.data.examples import SPLITS, Dataset, Example
 from sensorium.data.splits import classes_of
 from sensorium.errors import InputError
-from sensorium.media import drawing, image
+from sensorium.media import drawing, image, lettering
 
 LOOKED = 300  # pictures or sounds that are opened to know their sizes
 READ = 100_000  # texts that are measured
@@ -218,7 +218,7 @@ def _wave(path: str, width: int = 240, height: int = 80) -> Image.Image:
     loud = [part.max() if len(part) else 0.0 for part in np.array_split(samples, width)]
     for x, value in enumerate(np.array(loud) / max(max(loud), 1e-6)):
         half = max(1, round(float(value) * height / 2))
-        picture[height // 2 - half : height // 2 + half, x] = drawing.PALETTE[0]
+        picture[height // 2 - half : height // 2 + half, x] = lettering.PALETTE[0]
     return Image.fromarray(picture)
 
 

@@ -11,7 +11,7 @@ import os
 import re
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -267,6 +267,20 @@ class Source:
         if encoding in WESTERN:
             self.report_encoding(name, data, encoding)
         return decode(data, encoding)
+
+    def lines(self, name: str, limit: int = MAX_TEXT) -> Iterator[tuple[str, str]]:
+        """Where (`file:17`) and what is each line of a text that is not empty.
+
+        Only a line feed ends a line: the other separators of Unicode may stand within a text.
+        """
+        for number, line in enumerate(self.text(name, limit).split("\n"), 1):
+            if line.strip():
+                yield f"{name}:{number}", line.rstrip("\r")
+
+    def json_lines(self, name: str) -> Iterator[tuple[str, Any]]:
+        """Where and what is each value of a file of JSON lines."""
+        for where, line in self.lines(name):
+            yield where, parse_json(line, where)
 
     def report_encoding(self, name: str, data: bytes, encoding: str) -> None:
         line = 1

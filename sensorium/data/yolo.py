@@ -131,11 +131,10 @@ def read(source: Source) -> Dataset:
             continue
         source.used.append(name)
         objects = []
-        for number, line in enumerate(source.text(name, 16 << 20).splitlines(), 1):
-            if line.strip():
-                thing = _object(source, line.split(), size, names, f"{name}:{number}")
-                if thing is not None:
-                    objects.append(thing)
+        for where, line in source.lines(name, 16 << 20):
+            thing = _object(source, line.split(), size, names, where)
+            if thing is not None:
+                objects.append(thing)
         split = whole.get(image) or next((s for p, s in folders if image.startswith(p)), None) or split_of_path(image)
         examples.append(Example(image, {"image": source.absolute(image), "objects": objects}, name, split))
     examples.sort(key=lambda e: e.id.split("/"))

@@ -89,7 +89,7 @@ class Service:
         except SensoriumError as error:
             self.failure = error
             self.failed()
-        except Exception as error:
+        except Exception as error:  # a broken model must be told in the state of the service, not end its start
             log.exception("a model could not be loaded")
             self.failure = InputError(f"a model could not be loaded: {error}")
             self.failed()
@@ -187,7 +187,7 @@ def _open(task: Any, source: Any) -> Any:
         return task.open(source)
     except SensoriumError as error:
         return error
-    except Exception:
+    except Exception:  # decoders raise errors of every kind on damaged data
         log.exception("an input could not be opened")
         return InputError("the input cannot be read")
 
@@ -213,14 +213,16 @@ async def _answers(service: Service, name: str, call: wire.Call) -> list[bytes |
                 answers.append(waiting[-1])
         if waiting:
             await asyncio.wait(waiting)
-        return [
-            a if not isinstance(a, asyncio.Future) else (a.exception() or a.result())  # type: ignore[misc]
-            for a in answers
-        ]
+        return [_outcome(a) if isinstance(a, asyncio.Future) else a for a in answers]
     finally:
         for left in (*opening, *waiting):
             if isinstance(left, asyncio.Future):
                 left.cancel()
+
+
+def _outcome(done: asyncio.Future[bytes]) -> bytes | Exception:
+    error = done.exception()
+    return done.result() if error is None else error if isinstance(error, Exception) else RuntimeError(repr(error))
 
 
 async def _gone(request: Request) -> None:
@@ -242,7 +244,7 @@ async def predict(request: Request) -> Response:
     except ClientDisconnect:
         status = _GONE
         return Response(status_code=400)
-    except Exception as error:
+    except Exception as error:  # whatever it is, the client is told, and the metrics
         refused = rejection(error)
         status = refused.status
         if not isinstance(error, (Rejection, SensoriumError)):

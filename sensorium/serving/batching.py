@@ -18,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from sensorium import inference
 from sensorium.errors import SensoriumError
@@ -66,7 +66,7 @@ class Threads:
         def finish(result: T | None, error: BaseException | None) -> None:
             if not future.done():
                 if error is None:
-                    future.set_result(result)  # type: ignore[arg-type]
+                    future.set_result(cast(T, result))
                 else:
                     future.set_exception(error)
 
@@ -178,7 +178,7 @@ def answer(
     for result in results:
         try:
             answers.append(result if isinstance(result, Exception) else encode(result))
-        except Exception as error:
+        except Exception as error:  # of one example, which must not spoil the others of its batch
             log.exception("a result could not be written as JSON")
             answers.append(error)
     return answers

@@ -120,7 +120,7 @@ class Guard:
             await self.app(scope, receive, guarded)
         except Rejection as refused:
             await _refuse(refused)(scope, receive, guarded)
-        except Exception:
+        except Exception:  # the last that can answer: nothing of an error may reach the client
             log.exception("a request failed")
             if status:
                 raise

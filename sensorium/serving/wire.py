@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import io
 import json
 import math
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -227,7 +228,7 @@ async def from_form(
     """
     field = fields[0]
 
-    async def stream() -> AsyncIterator[bytes]:
+    async def stream() -> AsyncGenerator[bytes, None]:
         yield body
         yield b""
 
@@ -235,7 +236,7 @@ async def from_form(
     try:
         form: FormData = await MultiPartParser(
             headers,
-            stream(),  # type: ignore[arg-type]
+            stream(),
             max_files=most,
             max_fields=limits.inputs + len(options) + 1,
             max_part_size=limits.body,
@@ -246,7 +247,8 @@ async def from_form(
     given: dict[str, str] = dict(query)
     further: dict[str, Any] = {}
     document: Any = {}
-    async with form_closed(form):
+    async with contextlib.AsyncExitStack() as closing:
+        closing.push_async_callback(form.close)  # its temporary files
         for name, value in form.multi_items():
             if name in fields and len(fields) > 1:
                 further[name] = _part(await value.read() if isinstance(value, UploadFile) else value, name, limits)
@@ -285,16 +287,3 @@ def _part(value: bytes | str, field: str, limits: Limits) -> Any:
     if isinstance(value, str) and value.lstrip().startswith(("[", "{")) and field not in TEXTS - {"words"}:
         return parse_json(value.encode(), limits)
     return value
-
-
-class form_closed:  # noqa: N801  (reads as a verb)
-    """Closes the temporary files of a form."""
-
-    def __init__(self, form: FormData) -> None:
-        self.form = form
-
-    async def __aenter__(self) -> None:
-        return None
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.form.close()

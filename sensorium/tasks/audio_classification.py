@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from PIL import Image
 
-from sensorium.media import audio, drawing
+from sensorium.media import audio, charts, drawing
 from sensorium.media.audio import Audio
 from sensorium.ops.classification import Label, shown
 from sensorium.tasks import Arrays
@@ -56,4 +56,4 @@ class Task(Classifier, Preprocessed):
     def draw(self, source: Any, result: list[Label], truth: str | Sequence[str] = ()) -> Image.Image:
         """The loudness over time, with the labels as bars beside it; where the truth is known, it is marked."""
         found = self.open(source)
-        return drawing.bars(drawing.sound(found.samples, found.seconds, (480, 240)), *shown(result, truth))
+        return drawing.bars(charts.sound(found.samples, found.seconds, (480, 240)), *shown(result, truth))

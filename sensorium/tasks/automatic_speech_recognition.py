@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from sensorium.errors import InputError
-from sensorium.media import audio, drawing, text
+from sensorium.media import audio, charts, drawing, text
 from sensorium.media.audio import Audio
 from sensorium.ops import batches, ctc, edit_distance, whisper
 from sensorium.ops.generation import Decoder, Settings, generate
@@ -402,9 +402,12 @@ class Task:
             for piece in own:
                 samples = max(listener.size * hop, len(piece.sound.samples))
                 arrays = audio.features({**self.preprocessor, "n_samples": samples}, piece.sound)
-                stride = piece.stride and tuple(value / self.rate for value in piece.stride)
+                stride = None
+                if piece.stride is not None:
+                    length, left, right = piece.stride
+                    stride = (length / self.rate, left / self.rate, right / self.rate)
                 sounding = -(-len(piece.sound.samples) // hop)
-                readings.append(Reading(arrays["input_features"], sounding, stride))  # type: ignore[arg-type]
+                readings.append(Reading(arrays["input_features"], sounding, stride))
             if len(own) == 1 and granularity is None and readings[0].features.shape[1] > listener.size:
                 listener.times = True  # without times, nothing says where to go on
             parts = whisper.join(listener.hear(readings), known, precision, listener.size // STRIDE, words)
@@ -457,7 +460,7 @@ class Task:
     def draw(self, source: Any, result: Transcript, truth: str | None = None) -> Image.Image:
         """The loudness over time, with what was heard below it, and what was said where that is known."""
         found = self.open(source)
-        picture = drawing.sound(found.samples, found.seconds)
+        picture = charts.sound(found.samples, found.seconds)
         picture = drawing.caption(picture, f"heard: {result.text or '(nothing)'}", 8)
         return picture if truth is None else drawing.caption(picture, f"said: {truth}", 8)
 

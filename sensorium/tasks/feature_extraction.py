@@ -89,7 +89,11 @@ class Task:
         """Names and vectors of the documents in a corpus.jsonl; computed once."""
         if path not in self.known:
             names, texts = [], []
-            for number, line in enumerate(Path(path).read_text("utf-8").splitlines(), 1):
+            try:
+                lines = Path(path).read_text("utf-8-sig").split("\n")
+            except (OSError, UnicodeDecodeError):
+                raise InputError(f"{path}: cannot be read; the documents are JSON lines in UTF-8") from None
+            for number, line in enumerate(lines, 1):
                 if line.strip():
                     try:
                         row = json.loads(line)

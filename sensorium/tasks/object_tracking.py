@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from sensorium.errors import InputError
-from sensorium.media import drawing, image, video
+from sensorium.media import drawing, image, lettering, video
 from sensorium.ops import boxes as box_ops
 from sensorium.ops import tracking_metrics
 from sensorium.ops.assignment import best_pairs
@@ -221,7 +221,7 @@ def _picture(picture: Image.Image, frame: Frame, ways: Ways) -> Image.Image:
     for o in frame.objects:
         points = [(x * factor, y * factor) for x, y in ways.get(o.id, [])]
         if len(points) > 1:
-            pen.line(points, fill=drawing.colour(o.id), width=max(2, canvas.width // 320))
+            pen.line(points, fill=lettering.colour(o.id), width=max(2, canvas.width // 320))
     corners = [[v * factor for v in _corners(o.box)] for o in frame.objects]
     captions = [f"{o.label} {o.id}" for o in frame.objects]
     return drawing.boxes(canvas, corners, captions, [o.id for o in frame.objects])

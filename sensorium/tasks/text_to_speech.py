@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from sensorium.errors import InputError
-from sensorium.media import audio, drawing, text
+from sensorium.media import audio, charts, drawing, text
 from sensorium.media.audio import Audio
 from sensorium.ops import speech
 from sensorium.ops.generation import Decoder
@@ -281,7 +281,7 @@ class Task:
 
     def draw(self, source: Any, result: Speech, truth: Any = None) -> Image.Image:
         """The loudness over time, with the text below it."""
-        picture = drawing.sound(result.audio, len(result.audio) / result.sampling_rate)
+        picture = charts.sound(result.audio, len(result.audio) / result.sampling_rate)
         return drawing.caption(picture, self.open(source), 8)
 
     def save(self, result: Speech, target: Path) -> Path:

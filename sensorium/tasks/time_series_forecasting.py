@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from sensorium.errors import InputError
-from sensorium.media import drawing, text
+from sensorium.media import charts, text
 from sensorium.ops import batches, forecasts
 from sensorium.tasks import Arrays, Nets, Tally
 
@@ -196,7 +196,7 @@ class Task:
         shown = {"series": (np.arange(first, len(known)).tolist(), known[first:].tolist())}
         for name, rows in {"forecast": mean, **_outer(result.quantiles)}.items():
             shown[name] = (np.arange(start, start + len(rows)).tolist(), rows.tolist())
-        return drawing.lines(shown, "forecast", "step")
+        return charts.lines(shown, "forecast", "step")
 
 
 def _outer(quantiles: Mapping[str, Any]) -> dict[str, np.ndarray]:

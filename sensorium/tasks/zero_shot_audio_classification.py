@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from PIL import Image
 
-from sensorium.media import audio, drawing, prompts
+from sensorium.media import audio, charts, drawing, prompts
 from sensorium.media.audio import Audio
 from sensorium.ops import classification
 from sensorium.ops.classification import Label, shown
@@ -74,4 +74,4 @@ class Task(ZeroShot, Prompted):
     def draw(self, source: Any, result: list[Label], truth: str | Sequence[str] = ()) -> Image.Image:
         """The loudness over time, with the labels as bars beside it; where the truth is known, it is marked."""
         found = self.open(source)
-        return drawing.bars(drawing.sound(found.samples, found.seconds, (480, 240)), *shown(result, truth))
+        return drawing.bars(charts.sound(found.samples, found.seconds, (480, 240)), *shown(result, truth))

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sensorium.data import Example
-from sensorium.errors import InputError, need
-from sensorium.files import read_json
+from sensorium.errors import InputError
 from sensorium.media import image as images
 from sensorium.ops import assignment
 from sensorium.training import augment, cache
+from sensorium.training.bases import files_of, network_of
 from sensorium.training.networks.detector import Detector, Raw
 from sensorium.training.plan import Part, Plan
 
@@ -136,7 +136,7 @@ def plan(task: type[Any], examples: Sequence[Example], base: Path | None, **opti
     shrink = 0
     if own:
         if base is not None:
-            config, pictures = base_config(base)
+            config, pictures = configs_of(base)
             longest = longest or max(pictures["size"].values()) // config.get(SHRINK, 1)
         size, shrink = sizes(examples, longest)
         full = (size[0] * max(1, shrink), size[1] * max(1, shrink))
@@ -146,7 +146,7 @@ def plan(task: type[Any], examples: Sequence[Example], base: Path | None, **opti
         ready = task(labels, preprocessor(full), "yolos", kept)
         rate, decay, average = rate or (2e-3 if base is None else 1e-3), 0.05, 0.998
     else:
-        config, pictures = base_config(base)
+        config, pictures = configs_of(base)
         given = pictures.get("size")
         if longest is None and isinstance(given, dict) and {"height", "width"} <= given.keys():
             size = (int(given["height"]), int(given["width"]))
@@ -369,21 +369,15 @@ def build(plan: Plan) -> nn.Module:
                 {k: there[k] if k in there and there[k].shape == v.shape else v for k, v in fresh.items()}
             )
         return own
-    transformers = need("transformers", "train")
     os.environ["TRANSFORMERS_DISABLE_TORCH_CHECK"] = "1"  # its checks of values cannot be written as ONNX
     labels = plan.task.labels
-    try:
-        network: nn.Module = transformers.AutoModelForObjectDetection.from_pretrained(
-            plan.base,
-            id2label=dict(enumerate(labels)),
-            label2id={label: k for k, label in enumerate(labels)},
-            ignore_mismatched_sizes=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-        )
-    except (OSError, ValueError) as error:
-        raise InputError(f"{plan.base}: not a detector to start from: {str(error).splitlines()[0][:200]}") from None
+    network, _ = network_of(
+        plan.base,
+        "AutoModelForObjectDetection",
+        plan.task.name,
+        id2label=dict(enumerate(labels)),
+        label2id={label: k for k, label in enumerate(labels)},
+    )
     return network
 
 
@@ -488,15 +482,11 @@ def width_of(base: Path) -> int:
         raise InputError(f"{base / WEIGHTS}: not the weights of a detector of ours: {error}") from None
 
 
-def base_config(base: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`config.json` and `preprocessor_config.json` of a Hugging Face folder.
+def configs_of(base: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `config.json` and `preprocessor_config.json` of a base say.
 
     Raises:
         InputError: one of them is not there.
     """
-    found = []
-    for name in ("config.json", "preprocessor_config.json"):
-        if not (base / name).is_file():
-            raise InputError(f"{base / name}: there is no such file; the base should be a detector's folder")
-        found.append(read_json(base / name))
-    return found[0], found[1]
+    files = files_of(base, "config.json", "preprocessor_config.json")
+    return files["config.json"], files["preprocessor_config.json"]

@@ -195,6 +195,8 @@ def free_sizes_kept(module: nn.Module) -> Iterator[None]:
     files = {file for file in files if file.__name__.startswith("transformers.") and not hasattr(file, "int")}
     for file in files:
         vars(file)["int"] = _Int
+    with torch.device("cpu"):
+        torch.empty(0)  # PyTorch now notes which functions `torch.device` is for, once and for all: its own, not these
     before = torch.tensor, torch.as_tensor, torch.linspace, torch.Tensor.split
     torch.tensor, torch.as_tensor, torch.linspace = kept(before[0]), kept(before[1]), linspace
     torch.Tensor.split = split

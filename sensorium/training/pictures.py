@@ -13,7 +13,7 @@ from PIL import Image
 
 from sensorium.errors import SensoriumError
 from sensorium.inference import Evaluation
-from sensorium.media import drawing
+from sensorium.media import charts, drawing
 from sensorium.runs import Run
 from sensorium.training.plan import Plan
 
@@ -68,7 +68,7 @@ def draw(recipe: ModuleType, plan: Plan, run: Run, train: Sequence[Any], found: 
     """
     folder = run.path / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
-    made: dict[str, Image.Image | None] = {"curves": drawing.curves(list(run.metrics()))}
+    made: dict[str, Image.Image | None] = {"curves": charts.curves(list(run.metrics()))}
     rng = np.random.default_rng(seed)
     chosen = [train[i] for i in rng.permutation(len(train))[:SHOWN]]
     made["input"] = seen(recipe.batch(plan, chosen, rng))

@@ -68,3 +68,25 @@ def test_series(tmp_path):
     (tmp_path / "words.csv").write_text("a,b\nx,y\nz,w\n")
     with pytest.raises(InputError):
         open_data(tmp_path / "words.csv", task="time-series-forecasting")
+
+
+def test_only_a_line_feed_ends_a_row(tmp_path):
+    """JSON may hold the other line separators of Unicode as they are."""
+    row = {"sentence1": "one\u2028two", "sentence2": "one\x85two", "score": 1}
+    path = tmp_path / "test.jsonl"
+    path.write_bytes(f"{json.dumps(row, ensure_ascii=False)}\r\n\r\n".encode())
+    found = open_data(path, task="sentence-similarity")
+    assert found.examples[0].fields["sentences"] == [row["sentence2"]]
+    assert not found.findings
+    path.write_text('{"sentence1": "a", "sentence2": "b", "score": 2}\n{"sentence1": \n')
+    with pytest.raises(InputError, match=r"test\.jsonl:2: not valid JSON"):
+        open_data(path, task="sentence-similarity")
+
+
+def test_documents_that_cannot_be_read(tmp_path):
+    from sensorium.tasks.feature_extraction import Task
+
+    path = tmp_path / "corpus.jsonl"
+    path.write_bytes(b'{"_id": "1", "text": "\xff"}\n')
+    with pytest.raises(InputError, match=r"corpus\.jsonl: cannot be read; .* UTF-8"):
+        Task(None).documents(str(path), {})

@@ -10,7 +10,7 @@ from PIL import Image
 
 from sensorium import tasks
 from sensorium.errors import InputError
-from sensorium.media import drawing
+from sensorium.media import drawing, lettering
 from sensorium.media.encoder import Encoder
 from sensorium.ops.classification import Label, shown
 
@@ -60,5 +60,5 @@ def test_one_label_has_a_probability_of_its_own(kind: str) -> None:
 def test_an_answer_without_truth_is_not_drawn_as_wrong() -> None:
     picture = Image.new("RGB", (40, 40), "white")
     bars = np.asarray(drawing.bars(picture, *shown([Label("a", 0.9), Label("b", 0.1)])))
-    assert not (bars == drawing.BAD).all(-1).any()
+    assert not (bars == lettering.BAD).all(-1).any()
     assert shown([Label(str(i), 0.0) for i in range(9)], "7") == ([(n, 0.0) for n in "012347"], ["7"])

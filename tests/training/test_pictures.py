@@ -8,6 +8,7 @@ from PIL import Image
 from tokenizers import Tokenizer, models
 
 from sensorium.inference import Evaluation
+from sensorium.media import lettering
 from sensorium.tasks import Tally
 from sensorium.tasks.object_detection import Box, Detection
 from sensorium.tasks.object_detection import Task as Detector
@@ -31,7 +32,7 @@ def test_the_truth_is_marked_in_the_answer_or_drawn_beside_it():
     reader = Reader.load({"config.json": {"id2label": {"0": "yes", "1": "no"}}, "tokenizer.json": TOKENIZER})
     one = sheet(reader, "a text", [Label("yes", 0.6), Label("no", 0.4)], "no")
     colours = {pixel for _, pixel in one.getcolors(1 << 24)}
-    assert {pictures.drawing.GOOD, pictures.drawing.BAD} <= colours
+    assert {lettering.GOOD, lettering.BAD} <= colours
     found = [Detection("yes", 0.9, Box(2, 2, 30, 30))]
     beside = sheet(Detector(labels, {}), Image.new("RGB", (640, 480)), found, [{"label": "no", "box": [2, 2, 20, 20]}])
     assert beside.width > one.width

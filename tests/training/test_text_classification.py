@@ -74,5 +74,5 @@ def test_from_a_base_of_transformers(tmp_path):
 def test_a_base_that_is_none(tmp_path):
     data = write(tmp_path / "days.csv")
     (tmp_path / "base").mkdir()
-    with pytest.raises(InputError, match=r"tokenizer\.json"):
+    with pytest.raises(InputError, match=r"config\.json"):
         sensorium.train("text-classification", data, out=tmp_path / "run", base=tmp_path / "base", quiet=True)

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from sensorium.errors import InputError
-from sensorium.media import drawing
+from sensorium.media import charts
 from sensorium.ops import classification
 from sensorium.ops.classification import Label
 from sensorium.tasks import Arrays, Nets, Tally
@@ -86,4 +86,4 @@ class Classifier:
         for prediction, truth in zip(predictions, truths):
             if prediction and truth in self.number:
                 matrix[self.number[truth], self.number[prediction[0].label]] += 1
-        return {"confusion": drawing.confusion(matrix, self.labels)}
+        return {"confusion": charts.confusion(matrix, self.labels)}

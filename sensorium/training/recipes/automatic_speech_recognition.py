@@ -17,12 +17,12 @@ from torch import nn
 
 from sensorium.data import Example
 from sensorium.errors import InputError
-from sensorium.files import read_json
 from sensorium.inference import collate
 from sensorium.media import audio
 from sensorium.media.audio import Audio
 from sensorium.ops import ctc
 from sensorium.tasks.automatic_speech_recognition import Task, ctc_tokenizer
+from sensorium.training.bases import files_of, network_of
 from sensorium.training.networks.speech_recognizer import SpeechRecognizer
 from sensorium.training.plan import Part, Plan
 
@@ -163,15 +163,13 @@ def facts(path: str) -> tuple[int, float]:
 
 def _plan_from(base: Path, transcripts: list[str], characters: list[str], parameters: dict[str, Any]) -> Plan:
     """Fine-tuning: the base's own preprocessing, and its vocabulary where that can spell the transcripts."""
-    for name in ("config.json", "preprocessor_config.json"):
-        if not (base / name).is_file():
-            raise InputError(f"{base}: has no {name}")
-    config, preprocessor = read_json(base / "config.json"), read_json(base / "preprocessor_config.json")
+    files = files_of(base, "config.json", "preprocessor_config.json")
+    config, preprocessor = files["config.json"], files["preprocessor_config.json"]
     preprocessor.setdefault("feature_extractor_type", "Wav2Vec2FeatureExtractor")
     settings, vocabulary = tokenizer_settings(), {}
-    if (base / "vocab.json").is_file() and (base / "tokenizer_config.json").is_file():
-        found = {**settings, **read_json(base / "tokenizer_config.json")}
-        task = Task(config, preprocessor, found, read_json(base / "vocab.json"))
+    if "vocab.json" in files and "tokenizer_config.json" in files:
+        found = {**settings, **files["tokenizer_config.json"]}
+        task = Task(config, preprocessor, found, files["vocab.json"])
         whole = set(task.numbers)
         if set(characters) <= whole:
             vocabulary, settings = task.vocabulary, found
@@ -202,26 +200,15 @@ def _plan_from(base: Path, transcripts: list[str], characters: list[str], parame
 
 
 def _network(base: Path, config: dict[str, Any]) -> nn.Module:
-    """The base model with a head for these labels; only tensors are read, no code and no pickle."""
-    from transformers import AutoModelForCTC
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()  # that the head is new needs no table
-    try:
-        network: nn.Module = AutoModelForCTC.from_pretrained(
-            base,
-            vocab_size=config["vocab_size"],
-            pad_token_id=config["pad_token_id"],
-            ignore_mismatched_sizes=True,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            attn_implementation="eager",  # the one that exports with free sizes
-            dtype=torch.float32,
-        )
-    except (OSError, ValueError) as error:
-        raise InputError(f"{base}: not a base for automatic-speech-recognition: {str(error).splitlines()[0]}") from None
+    """The base model with a head for these characters."""
+    network, _ = network_of(
+        base,
+        "AutoModelForCTC",
+        Task.name,
+        vocab_size=config["vocab_size"],
+        pad_token_id=config["pad_token_id"],
+        attn_implementation="eager",  # the one that exports with free sizes
+    )
     return network
 
 

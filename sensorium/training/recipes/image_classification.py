@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from pathlib import Path
@@ -20,6 +19,7 @@ from sensorium.errors import InputError
 from sensorium.media import image
 from sensorium.tasks.image_classification import Task
 from sensorium.training import augment, cache
+from sensorium.training.bases import files_of, network_of
 from sensorium.training.networks.convnet import ConvNet
 from sensorium.training.plan import Part, Plan
 
@@ -157,9 +157,9 @@ def _shape(edge: float) -> dict[str, Any]:
 def _plan_from_base(
     base: Path, names: dict[str, Any], parameters: dict[str, Any], count: int, image_size: int | None
 ) -> Plan:
-    config = {**_read(base / "config.json"), **names}
+    files = files_of(base, "config.json", "preprocessor_config.json")
+    config, preprocessor = files["config.json"] | names, files["preprocessor_config.json"]
     config.pop("num_labels", None)  # it follows from id2label
-    preprocessor = _read(base / "preprocessor_config.json")
     if image_size is not None:
         preprocessor |= {"size": {"height": image_size, "width": image_size}, "do_center_crop": False}
     model_type = str(config.get("model_type", ""))
@@ -178,18 +178,6 @@ def _plan_from_base(
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: cannot be read as JSON ({type(error).__name__}); a base is a Hugging Face folder"
-        ) from None
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: not a JSON object")
-    return found
-
-
 def _architecture(model_type: str) -> str:
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as KNOWN
 
@@ -204,26 +192,11 @@ def _architecture(model_type: str) -> str:
 def build(plan: Plan) -> nn.Module:
     if plan.base is None:
         return ConvNet(**plan.network)
-    from transformers import AutoConfig, AutoModelForImageClassification
-    from transformers.utils import logging
+    from transformers import AutoConfig
 
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()  # that the last layer is new needs no table
-    try:
-        model, found = AutoModelForImageClassification.from_pretrained(
-            plan.base,
-            config=AutoConfig.for_model(**plan.task.config),
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=torch.float32,
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
-        raise InputError(f"{plan.base}: the base model cannot be loaded: {reason}") from None
-    new = [name for name in found["missing_keys"] if name.startswith(f"{model.base_model_prefix}.")]
+    config = AutoConfig.for_model(**plan.task.config)
+    model, missing = network_of(plan.base, "AutoModelForImageClassification", Task.name, config=config)
+    new = [name for name in missing if name.startswith(f"{model.base_model_prefix}.")]
     if len(new) > 0.1 * sum(1 for _ in model.base_model.parameters()):
         raise InputError(
             f"{plan.base}: the weights are not those of config.json: {len(new)} are missing, such as {new[0]}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections import Counter
+from collections import ChainMap, Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ from torch import nn
 
 from sensorium.data import Example
 from sensorium.errors import InputError
-from sensorium.files import read_json
 from sensorium.inference import collate
 from sensorium.media.encoder import Encoder
 from sensorium.tasks.text_classification import Task
+from sensorium.training.bases import files_of, network_of
 from sensorium.training.networks.text_classifier import TextClassifier
 from sensorium.training.plan import Part, Plan
 
@@ -114,21 +114,17 @@ def _plan_from(
     base: Path, examples: list[Example], config: dict[str, Any], parameters: dict[str, Any], max_length: int
 ) -> Plan:
     """Fine-tuning: the base's own configuration and tokenizer, with new labels."""
-    if not (base / "tokenizer.json").is_file():
-        raise InputError(f"{base}: has no tokenizer.json; save it with a fast tokenizer of transformers")
-    settings = read_json(base / "tokenizer_config.json") if (base / "tokenizer_config.json").is_file() else {}
-    found = read_json(base / "config.json")
-    architecture = _network(base, config).__class__.__name__
-    config = {k: v for k, v in found.items() if k not in ("num_labels", "_name_or_path")} | config
-    config |= {"architectures": [architecture]}
-    task = Task(Encoder(config, (base / "tokenizer.json").read_text("utf-8"), dict(settings)))
+    files = files_of(base, "config.json", "tokenizer.json")
+    architecture = type(_network(base, config)).__name__
+    kept = {k: v for k, v in files["config.json"].items() if k not in ("num_labels", "_name_or_path")}
+    own = {"config.json": kept | config | {"architectures": [architecture]}}
+    task = Task.load(ChainMap(own, files))
     # Attention grows with the square of the length, so no longer than nearly all texts need.
     lengths = [len(task.prepare(task.open(e.fields["text"]))["input_ids"]) for e in examples[:2000]]
     limit = max_length or int(np.percentile(lengths, 99)) + 1
     task.encoder.tokenizer_config["model_max_length"] = min(limit, task.encoder.max_length or limit)
-    task = Task.load(task.files())
     return Plan(
-        task,
+        Task.load(task.files()),
         {"kind": "transformers", "architecture": architecture},
         base,
         epochs=_epochs(len(examples), 10),
@@ -142,27 +138,16 @@ def _plan_from(
 
 
 def _network(base: Path, config: dict[str, Any]) -> nn.Module:
-    """The base model with a head for these labels; only tensors are read, no code and no pickle."""
-    from transformers import AutoModelForSequenceClassification
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()  # that the head is new needs no table
-    try:
-        network: nn.Module = AutoModelForSequenceClassification.from_pretrained(
-            base,
-            id2label={int(k): v for k, v in config["id2label"].items()},
-            label2id=config["label2id"],
-            problem_type=config["problem_type"],
-            ignore_mismatched_sizes=True,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            attn_implementation="eager",  # the one that exports with free sizes
-            dtype=torch.float32,
-        )
-    except (OSError, ValueError) as error:
-        raise InputError(f"{base}: not a base for text-classification: {str(error).splitlines()[0]}") from None
+    """The base model with a head for these labels."""
+    network, _ = network_of(
+        base,
+        "AutoModelForSequenceClassification",
+        Task.name,
+        id2label={int(k): v for k, v in config["id2label"].items()},
+        label2id=config["label2id"],
+        problem_type=config["problem_type"],
+        attn_implementation="eager",  # the one that exports with free sizes
+    )
     return network
 
 

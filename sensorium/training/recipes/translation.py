@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import ChainMap
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from sensorium.data import Example
 from sensorium.errors import InputError
 from sensorium.ops.generation.batches import pad_right
 from sensorium.tasks.translation import Task, scoring_tokenizer
+from sensorium.training.bases import files_of, network_of
 from sensorium.training.networks.encoder_decoder import Borrowed, Decoder, Encoder, EncoderDecoder
 from sensorium.training.plan import Part, Plan
 
@@ -172,36 +174,27 @@ def borrowed_task(base: Path, data: dict[str, Any]) -> Task:
     Raises:
         InputError: it is no folder of an encoder-decoder, or its tokenizer cannot be written as tokenizer.json.
     """
-    files: dict[str, Any] = {}
-    for name in ("config.json", "tokenizer_config.json", "generation_config.json"):
-        if (base / name).is_file():
-            files[name] = json.loads((base / name).read_text("utf-8"))
-    if not files.get("config.json", {}).get("is_encoder_decoder"):
+    files = files_of(base, "config.json")
+    own = {"config.json": files["config.json"] | data}
+    if not own["config.json"].get("is_encoder_decoder"):
         raise InputError(f"{base}: config.json is not that of an encoder-decoder (Marian, BART, T5 ...)")
-    files["config.json"] |= data
-    if (base / "tokenizer.json").is_file():
-        files["tokenizer.json"] = (base / "tokenizer.json").read_text("utf-8")
-    else:
+    if "tokenizer.json" not in files:
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(base, use_fast=True, local_files_only=True)
         if not getattr(tokenizer, "is_fast", False):
             raise InputError(f"{base}: has no tokenizer.json, and its {type(tokenizer).__name__} cannot be made one")
-        files["tokenizer.json"] = tokenizer.backend_tokenizer.to_str()
-    return Task.load(files)
+        own["tokenizer.json"] = tokenizer.backend_tokenizer.to_str()
+    return Task.load(ChainMap(own, files))
 
 
 def build(plan: Plan) -> torch.nn.Module:
     """The network of the plan."""
     if plan.base is None:
         return EncoderDecoder(**plan.network)
-    from transformers import AutoModelForSeq2SeqLM
-
     # Attention written out: what is exported does not depend on which fused kernel fits the machine.
-    model = AutoModelForSeq2SeqLM.from_pretrained(
-        plan.base, local_files_only=True, dtype=torch.float32, attn_implementation="eager"
-    )
-    return Borrowed(model)
+    network, _ = network_of(plan.base, "AutoModelForSeq2SeqLM", Task.name, attn_implementation="eager")
+    return Borrowed(network)
 
 
 def batches(plan: Plan, examples: list[Example], rng: np.random.Generator) -> list[list[int]]:
