@@ -1,7 +1,7 @@
 """Answers to pictures, sounds, texts: files, folders, patterns, - for standard input, or the text itself.
 
 sensorium predict runs/photos cat.jpg holiday/ --json
-sensorium predict runs/spam "free entry in a weekly draw"
+sensorium predict runs/spam "You have won a prize: text WIN to 80488"
 """
 
 from __future__ import annotations
