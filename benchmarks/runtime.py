@@ -33,7 +33,7 @@ import torch
 import transformers
 
 import sensorium
-from sensorium import performance
+from sensorium import inference, performance
 from sensorium.nets import Settings
 from sensorium.predictor import Predictor
 
@@ -326,12 +326,31 @@ def measure(name: str, row: Row, folder: Path, seconds: float) -> list[dict[str,
             result: dict[str, Any] = {"network": name, "threads": threads, "batch": size, "milliseconds": {}}
             result["milliseconds"] = {side: round(1e3 * value, 2) for side, value in times.items()}
             result["faster"] = {side: round(times["transformers"] / value, 2) for side, value in times.items()}
+            if threads == 1 and size > 1 and row.sources is pictures:
+                result["end_to_end"] = round(end_to_end(engines["default"], batch, seconds), 2)
             result["difference"] = row.difference(theirs(batch), row.ours(engines["default"], batch))
             found.append(result)
             print(line(result), flush=True)
         del engines
         gc.collect()
     return found
+
+
+def end_to_end(predictor: Predictor, batch: list[Any], seconds: float) -> float:
+    """The rate from files to answers, of the rate of the bare network on arrays that are ready; reading is done by
+    another thread.
+    """
+    task, net = predictor.task, predictor.nets["model"]
+    feeds = inference.collate([task.prepare(task.open(one)) for one in batch], task.padding)
+    many = 4
+    times = turns(
+        {
+            "network": lambda: [net(feeds) for _ in range(many)],
+            "answers": lambda: sum(1 for _ in predictor.stream(batch * many, batch_size=len(batch))),
+        },
+        seconds,
+    )
+    return times["network"] / times["answers"]
 
 
 def performance_has(module: str) -> bool:
@@ -390,6 +409,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows = [found for name in given.only for found in measure(name, ROWS[name], Path(folder) / name, given.seconds)]
         cold = start(Path(folder))
+    for row in rows:
+        if "end_to_end" in row:
+            print(f"{row['network']}, from files to answers: {row['end_to_end']:.2f} of the bare network's rate")
     for name, seconds in cold.items():
         print(f"first answer of a new process, {name}: {seconds:.2f} s")
     sides = {side for row in rows for side in row["faster"]} - {"transformers"}
