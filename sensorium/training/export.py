@@ -192,6 +192,7 @@ def free_sizes_kept(module: nn.Module) -> Iterator[None]:
         return tuple(whole.narrow(dim, i * size, size) for i in range(int(whole.shape[dim] // size)))
 
     files = {sys.modules[type(part).__module__] for part in module.modules()} - {sys.modules[__name__]}
+    files |= {sys.modules[name] for name in ("transformers.utils.generic",) if name in sys.modules}  # has torch_int
     files = {file for file in files if file.__name__.startswith("transformers.") and not hasattr(file, "int")}
     for file in files:
         vars(file)["int"] = _Int

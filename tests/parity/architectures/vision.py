@@ -314,7 +314,7 @@ ARCHITECTURES = [
                neck_hidden_sizes=[8, 16, 24, 32, 40, 48, 64]),
     classifier("mobilevitv2", "MobileViT", BIG_CROP, image_size=64, width_multiplier=0.25),
     classifier("poolformer", "PoolFormer", CLIP_SQUARE, **FOUR),
-    classifier("pvt", "Pvt", square(64), **PVT),
+    classifier("pvt", "Pvt", square(64), num_labels=5, **PVT),
     classifier("pvt_v2", "Pvt", square(64), **PVT),
     classifier("regnet", "ConvNext", CONVNEXT, embedding_size=16, groups_width=8, **FOUR),
     classifier("resnet", "ConvNext", CONVNEXT, embedding_size=16, quick=True, **FOUR),
