@@ -29,21 +29,13 @@ class Task(OfPair):
 
     name: ClassVar[str] = "text2text-generation"
     metric: ClassVar[str] = "exact_match"
-    architectures: ClassVar[tuple[str, ...]] = (
-        "T5ForConditionalGeneration",
-        "T5GemmaForConditionalGeneration",
-        "SwitchTransformersForConditionalGeneration",
-        "BartForConditionalGeneration",
-        "MvpForConditionalGeneration",
-        "BlenderbotForConditionalGeneration",
-        "BlenderbotSmallForConditionalGeneration",
-        "ProphetNetForConditionalGeneration",
-    )
+    architectures: ClassVar[tuple[str, ...]] = ("ForConditionalGeneration", "EncoderDecoderModel")
 
     @classmethod
     def suits(cls, config: Mapping[str, Any]) -> bool:
-        """Whether a `config.json` is that of an encoder-decoder."""
-        return bool(config.get("is_encoder_decoder"))
+        """Whether a `config.json` is that of an encoder-decoder which reads text."""
+        others = {"vision_config", "audio_config", "num_mel_bins", "patch_size"} & config.keys()
+        return bool(config.get("is_encoder_decoder")) and not others
 
     def prepare(self, source: str) -> Arrays:
         """Tokens: `input_ids` and `attention_mask`, (time,) int64."""

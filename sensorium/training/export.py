@@ -153,7 +153,7 @@ def free_sizes_kept(module: nn.Module) -> Iterator[None]:
 
     Deformable DETR and its like put the sizes of their maps into a tensor, `torch.as_tensor([(height, width), ...])`,
     and count their places, `torch.linspace(0.5, height - 0.5, height)`; Depth Anything says `int(height * 14)`, and
-    ZoeDepth splits by the number of pictures.
+    ZoeDepth splits by the number of pictures. MBart drops the axes that are 1, of which the batch may be one.
     """
 
     def any_free(data: Any, inside: bool = False) -> bool:
@@ -191,6 +191,11 @@ def free_sizes_kept(module: nn.Module) -> Iterator[None]:
             return before[3](whole, size, dim)
         return tuple(whole.narrow(dim, i * size, size) for i in range(int(whole.shape[dim] // size)))
 
+    def squeeze(whole: torch.Tensor, *dims: Any, **given: Any) -> torch.Tensor:
+        if dims or given:
+            return before[4](whole, *dims, **given)
+        return before[4](whole, tuple(i for i, size in enumerate(whole.shape) if isinstance(size, int) and size == 1))
+
     files = {sys.modules[type(part).__module__] for part in module.modules()} - {sys.modules[__name__]}
     files |= {sys.modules[name] for name in ("transformers.utils.generic",) if name in sys.modules}  # has torch_int
     files = {file for file in files if file.__name__.startswith("transformers.") and not hasattr(file, "int")}
@@ -198,13 +203,13 @@ def free_sizes_kept(module: nn.Module) -> Iterator[None]:
         vars(file)["int"] = _Int
     with torch.device("cpu"):
         torch.empty(0)  # PyTorch now notes which functions `torch.device` is for, once and for all: its own, not these
-    before = torch.tensor, torch.as_tensor, torch.linspace, torch.Tensor.split
+    before = torch.tensor, torch.as_tensor, torch.linspace, torch.Tensor.split, torch.Tensor.squeeze
     torch.tensor, torch.as_tensor, torch.linspace = kept(before[0]), kept(before[1]), linspace
-    torch.Tensor.split = split
+    torch.Tensor.split, torch.Tensor.squeeze = split, squeeze
     try:
         yield
     finally:
-        torch.tensor, torch.as_tensor, torch.linspace, torch.Tensor.split = before
+        torch.tensor, torch.as_tensor, torch.linspace, torch.Tensor.split, torch.Tensor.squeeze = before
         for file in files:
             del vars(file)["int"]
 

@@ -12,6 +12,7 @@ import torch
 
 import sensorium
 from sensorium.errors import InputError, Refused
+from sensorium.nets.ort import OrtNet
 from sensorium.training import export
 from sensorium.training.plan import Part
 from sensorium.training.pretrained import forms, writing
@@ -101,6 +102,17 @@ def test_a_size_that_is_not_free_is_noticed(tmp_path: Path) -> None:
     part = Part(Fixed(), {"x": first}, ["y"], {"x": {0: "batch", 1: "time"}}, other={"x": other})
     found = writing.write(part, tmp_path / "model.onnx", "Fixed")
     assert found.difference < 1e-3 or found.notes == ["takes only inputs of the sample's size"]
+
+
+def test_axes_that_may_be_one_are_not_dropped(tmp_path: Path) -> None:
+    class Squeezing(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.amax(1, keepdim=True).squeeze()[:, None] * x
+
+    x = torch.arange(6.0).reshape(2, 3)
+    part = Part(Squeezing(), {"x": x}, ["y"], {"x": {0: "rows"}})
+    export.write_network(part, tmp_path / "model.onnx")
+    assert OrtNet(tmp_path / "model.onnx")({"x": x[:1].numpy()})["y"].tolist() == [[0.0, 2.0, 4.0]]
 
 
 def test_a_module_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from sensorium import files
 from sensorium.errors import Refused
 from sensorium.training.export import write_network
 from sensorium.training.plan import Part
+from sensorium.training.pretrained import rewrites
 from sensorium.training.pretrained.checkpoint import Checkpoint
 from sensorium.training.pretrained.writing import write_traced
 
@@ -29,8 +30,11 @@ PLACES = {0: "batch_size", 1: "sequence_length"}
 
 
 def match(config: dict[str, Any], task: str | None) -> float:
+    from transformers.models.auto import modeling_auto
+
+    known = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     name = str((config.get("architectures") or [""])[0])
-    if config.get("is_encoder_decoder") or not name.endswith(ENDINGS):
+    if config.get("is_encoder_decoder") or not (name.endswith(ENDINGS) or name in known.values()):
         return 0.0
     return 0.9 if task in (None, "text-generation") else 0.0
 
@@ -75,6 +79,7 @@ def parts(checkpoint: Checkpoint) -> dict[str, Part]:
     show_template(checkpoint.out)
     if hasattr(model, "set_experts_implementation"):
         model.set_experts_implementation("batched_mm")  # the others loop over what the data say, or need a GPU
+    rewrites.apply(model)
     sizes = cache_sizes(model)
     if sizes is None:
         checkpoint.notes.append("this architecture keeps no keys and values: each step reads all tokens anew")

@@ -6,6 +6,7 @@ the export assumes: the pictures of a batch have one size, so that masks of pixe
 
 from __future__ import annotations
 
+import math
 import sys
 import types
 from collections.abc import Callable
@@ -88,9 +89,124 @@ def _grounded(module: Any) -> None:
     home.generate_masks_with_special_tokens_and_transfer_map = phrases  # type: ignore[attr-defined]
 
 
+def _banded_attention(module: Any) -> None:
+    """Longformer and LED attend to neighbours and to chosen tokens: here as one masked attention of any length."""
+
+    def forward(
+        self: Any, hidden_states: Tensor, attention_mask: Any = None, is_index_masked: Any = None,
+        is_index_global_attn: Any = None, is_global_attn: Any = None, output_attentions: bool = False,
+    ) -> tuple[Tensor]:  # fmt: skip
+        rows, length, _ = hidden_states.shape
+        place = torch.arange(length, device=hidden_states.device)
+        near = (place[:, None] - place[None]).abs() <= self.one_sided_attn_window_size
+        unmasked = ~is_index_masked[:, None]
+
+        def attend(query: nn.Module, key: nn.Module, value: nn.Module, allowed: Tensor) -> Tensor:
+            q, k, v = (
+                layer(hidden_states).view(rows, length, self.num_heads, self.head_dim).transpose(1, 2)
+                for layer in (query, key, value)
+            )
+            scores = q @ k.transpose(2, 3) / math.sqrt(self.head_dim)
+            scores = scores.masked_fill(~allowed[:, None], torch.finfo(scores.dtype).min)
+            return (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)
+
+        beside = attend(self.query, self.key, self.value, (near & unmasked) | is_index_global_attn[:, None])
+        beside = beside.masked_fill(is_index_masked[..., None], 0.0)
+        everywhere = attend(
+            self.query_global, self.key_global, self.value_global, unmasked.expand(rows, length, length)
+        )
+        return (torch.where(is_index_global_attn[..., None], everywhere, beside),)
+
+    module.forward = types.MethodType(forward, module)
+
+
+def _unfilled(module: Any) -> None:
+    """Attention that takes any length needs no filling up to whole windows."""
+
+    def whole(self: Any, input_ids: Any, attention_mask: Any, *, pad_token_id: Any = None, **others: Any) -> Any:
+        return 0, input_ids, attention_mask, *others.values()
+
+    module._pad_to_window_size = types.MethodType(whole, module)
+
+
+def _longformer(module: Any) -> None:
+    """The same; and a question ends at the first separator, however many there are."""
+
+    def end(input_ids: Tensor, sep_token_id: int) -> Tensor:
+        return (input_ids == sep_token_id).int().argmax(-1)
+
+    _unfilled(module)
+    sys.modules[type(module).__module__]._get_question_end_index = end  # type: ignore[attr-defined]
+
+
+def _switched_experts(module: Any) -> None:
+    """Switch Transformers run an expert where a token chose it; here each runs, and is weighted with its share."""
+
+    def forward(self: Any, hidden_states: Tensor, selected_experts: Tensor, routing_weights: Tensor) -> Tensor:
+        share = (selected_experts * routing_weights[..., None]).sum(1)
+        return sum(expert(hidden_states) * share[:, i, None] for i, expert in enumerate(self.values()))
+
+    module.forward = types.MethodType(forward, module)
+
+
+def _nllb_experts(module: Any) -> None:
+    """The same for NLLB's, of which transformers runs the first two: it reads the choice as the numbers 0 and 1."""
+
+    def forward(self: Any, hidden_states: Tensor, router_mask: Tensor, router_probs: Tensor) -> Tensor:
+        kept = 1 - self.moe_token_dropout
+        experts = list(self.values())[:2]
+        shares = ((router_probs * (router_mask == i)).sum(-1, keepdim=True) for i in range(len(experts)))
+        return sum(expert(hidden_states) * share * kept for expert, share in zip(experts, shares))
+
+    module.forward = types.MethodType(forward, module)
+
+
+def _settled_router(module: Any) -> None:
+    """A router casts its weights each time, which cannot be recorded; here they are cast once."""
+    module.classifier.to(module.dtype)
+    module.classifier.to = lambda *given, **named: module.classifier
+
+
+def _real_angles(module: Any) -> None:
+    """DeepSeek 2 and Llama 4 turn pairs as complex numbers, which ONNX does not have; here as cosine and sine."""
+    home: Any = sys.modules[type(module).__module__]
+    forward, original = type(module).forward, home.apply_rotary_emb
+
+    def angles(self: Any, x: Tensor, position_ids: Tensor, **given: Any) -> Tensor:
+        before = torch.polar
+        torch.polar = lambda size, angle: torch.stack([angle.cos() * size, angle.sin() * size], -1)
+        try:
+            return forward(self, x, position_ids, **given)
+        finally:
+            torch.polar = before
+
+    def turned(xq: Tensor, xk: Tensor, freqs_cis: Tensor) -> Any:
+        if freqs_cis.is_complex():  # of another model
+            return original(xq, xk, freqs_cis)
+        cosine, sine = freqs_cis.unsqueeze(HEADS[type(module).__name__]).unbind(-1)
+
+        def turn(x: Tensor) -> Tensor:
+            a, b = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+            return torch.stack([a * cosine - b * sine, a * sine + b * cosine], -1).flatten(-2).type_as(x)
+
+        return turn(xq), turn(xk)
+
+    module.forward = types.MethodType(angles, module)
+    home.apply_rotary_emb = turned
+
+
+# The axis of the heads, in what `apply_rotary_emb` is given.
+HEADS = {"DeepseekV2RotaryEmbedding": 1, "Llama4TextRotaryEmbedding": 2}
 SWINS = ("Swin", "Swinv2", "DonutSwin", "MaskFormerSwin")
 REWRITES: dict[str, Callable[[Any], None]] = {
     "Wav2Vec2ConformerRotaryPositionalEmbedding": _uncached_rotary,
+    **dict.fromkeys(HEADS, _real_angles),
+    **dict.fromkeys(("LongformerSelfAttention", "LEDEncoderSelfAttention"), _banded_attention),
+    **dict.fromkeys(("SwitchTransformersTop1Router", "NllbMoeTop2Router"), _settled_router),
+    "LEDEncoder": _unfilled,
+    "LongformerModel": _longformer,
+    "NllbMoeExperts": _nllb_experts,
+    "SwitchTransformersExperts": _switched_experts,
     "ViltEmbeddings": _vilt_embeddings,
     "GroundingDinoModel": _grounded,
     "MMGroundingDinoModel": _grounded,

@@ -15,6 +15,7 @@ from torch import nn
 from sensorium.errors import Refused
 from sensorium.training.networks.encoder_decoder import first_or_past
 from sensorium.training.plan import Part
+from sensorium.training.pretrained import rewrites
 from sensorium.training.pretrained.checkpoint import Checkpoint
 
 PLACES = ("decoder", "encoder")
@@ -135,6 +136,11 @@ def parts(checkpoint: Checkpoint) -> dict[str, Part]:
     model = checkpoint.model
     if hasattr(model, "set_experts_implementation"):
         model.set_experts_implementation("batched_mm")
+    if getattr(model.config, "attention_type", "") == "block_sparse":  # of BigBird, drawn at random for each length
+        longest = (5 + 2 * model.config.num_random_blocks) * model.config.block_size
+        model.get_encoder().set_attention_type("original_full")
+        checkpoint.notes.append(f"its attention is not sparse: texts of more than {longest} tokens are read in full")
+    rewrites.apply(model)
     return networks(model)
 
 

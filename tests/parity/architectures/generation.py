@@ -21,6 +21,17 @@ COMMON = {
 GROUPED = {**COMMON, "num_key_value_heads": 2}
 OLD = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": POSITIONS, "initializer_range": LARGE}
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "intermediate_size": 48}
+WIDE = {**GROUPED, "head_dim": 8}
+SLIDING = {**WIDE, "sliding_window": 4}
+# Names for the experts of a layer, which go round several families.
+MIXED = {**GROUPED, "intermediate_size": 48, "num_local_experts": 4, "num_experts_per_tok": 2}
+ROUTED = {
+    **GROUPED, "moe_intermediate_size": 16, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 1,
+    "topk_group": 1, "first_k_dense_replace": 1, "n_shared_experts": 1,
+}  # fmt: skip
+LATENT = {
+    **COMMON, "kv_lora_rank": 8, "q_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 8, "v_head_dim": 8,
+}  # fmt: skip
 DECODERS: dict[str, dict[str, Any]] = {
     "gpt2": OLD,
     "gpt_neo": {
@@ -73,6 +84,55 @@ DECODERS: dict[str, dict[str, Any]] = {
     "arcee": GROUPED,
     "apertus": GROUPED,
     "openai-gpt": OLD,
+    "gpt-sw3": OLD,
+    "gpt_neox_japanese": {**COMMON, "intermediate_multiple_size": 2},
+    "cohere2": SLIDING,
+    "glm4": WIDE,
+    "olmo3": SLIDING,
+    "olmoe": {**GROUPED, **EXPERTS},
+    "granitemoe": MIXED,
+    "phimoe": MIXED,
+    "gpt_oss": {**MIXED, "head_dim": 8, "sliding_window": 4},
+    "ministral": WIDE,
+    "ministral3": WIDE,
+    "seed_oss": WIDE,
+    "ernie4_5": WIDE,
+    "ernie4_5_moe": {
+        **GROUPED, "moe_num_experts": 4, "moe_k": 2, "moe_intermediate_size": 16, "moe_num_shared_experts": 1,
+    },
+    "hunyuan_v1_dense": WIDE,
+    "diffllama": GROUPED,
+    "nanochat": GROUPED,
+    "vaultgemma": {**SLIDING, "query_pre_attn_scalar": 8},
+    "gemma3n_text": {
+        **SLIDING, "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 300, "num_kv_shared_layers": 0,
+        "laurel_rank": 4, "activation_sparsity_pattern": None,
+    },
+    "gemma4_text": SLIDING,
+    "internlm3": GROUPED,
+    "jais2": GROUPED,
+    "bitnet": GROUPED,
+    "doge": GROUPED,
+    "mellum": WIDE,
+    "dots1": ROUTED,
+    "glm4_moe": {**ROUTED, "head_dim": 8},
+    "deepseek_v3": {**LATENT, **ROUTED, "num_key_value_heads": 4},
+    "deepseek_v2": {**LATENT, **ROUTED, "num_key_value_heads": 4},
+    "minicpm3": LATENT,
+    "llama4_text": {**WIDE, "intermediate_size_mlp": 37, "num_local_experts": 4, "num_experts_per_tok": 1},
+    "lfm2": {**GROUPED, "layer_types": ["conv", "full_attention"]},
+    "jetmoe": {
+        "hidden_size": 32, "num_hidden_layers": 2, "num_key_value_heads": 2, "kv_channels": 8, "intermediate_size": 48,
+        "num_local_experts": 4, "num_experts_per_tok": 2, "initializer_range": LARGE,
+    },
+    "ctrl": {"n_embd": 32, "n_layer": 2, "n_head": 4, "dff": 37, "n_positions": POSITIONS, "initializer_range": LARGE},
+    "modernbert-decoder": {**COMMON, "global_attn_every_n_layers": 2, "local_attention": 8},
+    "bert": {**COMMON, "is_decoder": True},
+    "roberta": {**COMMON, "is_decoder": True},
+    "megatron-bert": {**COMMON, "is_decoder": True},
+    "roc_bert": {**COMMON, "is_decoder": True},
+    "xlm-roberta-xl": {**COMMON, "is_decoder": True},
+    "xmod": {**COMMON, "is_decoder": True, "languages": ["en_XX"], "default_language": "en_XX"},
 }  # fmt: skip
 PLAIN = {"num_layers": 2, "num_heads": 4, "d_model": 32, "d_kv": 8, "d_ff": 37, "initializer_factor": 5.0}
 PAIRED = {
@@ -80,6 +140,7 @@ PAIRED = {
     "encoder_ffn_dim": 37, "decoder_ffn_dim": 37, "max_position_embeddings": POSITIONS, "init_std": LARGE,
     "forced_eos_token_id": None,
 }  # fmt: skip
+T5_GEMMA = {**SLIDING, "query_pre_attn_scalar": 8, "vocab_size": 200}
 WRITERS: dict[str, dict[str, Any]] = {
     "t5": PLAIN,
     "mt5": PLAIN,
@@ -90,10 +151,23 @@ WRITERS: dict[str, dict[str, Any]] = {
     "blenderbot": PAIRED,
     "blenderbot-small": PAIRED,
     "plbart": PAIRED,
+    "pegasus_x": {**PAIRED, "num_global_tokens": 4, "block_size": 8, "stagger_local_blocks": True},
+    "t5gemma": {"encoder": T5_GEMMA, "decoder": {**T5_GEMMA, "cross_attention_hidden_size": 32}},
+    "switch_transformers": {
+        **PLAIN, "num_sparse_encoder_layers": 1, "num_sparse_decoder_layers": 1, "num_experts": 4,
+        "expert_capacity": 64, "num_decoder_layers": 2,
+    },
+    "nllb-moe": {
+        **PAIRED, "num_experts": 4, "expert_capacity": 64, "encoder_sparse_step": 2, "decoder_sparse_step": 2,
+    },
+    "led": {
+        **PAIRED, "attention_window": 8, "max_encoder_position_embeddings": POSITIONS,
+        "max_decoder_position_embeddings": POSITIONS,
+    },
 }  # fmt: skip
 SUMMARIZERS: dict[str, dict[str, Any]] = {
     "pegasus": PAIRED,
-    "bigbird_pegasus": {**PAIRED, "block_size": 4},
+    "bigbird_pegasus": {**PAIRED, "block_size": 64},  # of short texts it reads all
 }  # fmt: skip
 TRANSLATORS: dict[str, dict[str, Any]] = {
     "marian": PAIRED,

@@ -305,6 +305,11 @@ MASKED, BODY = "ForMaskedLM", "Model"
 ALL = (SEQUENCE, TOKENS, ANSWERS, MASKED, BODY)
 untyped = partial(pieces, types=False)
 plain = partial(byte_level, framed=False)
+PAIR: dict[str, Any] = {
+    "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2, "init_std": 0.3,
+    "decoder_attention_heads": 2, "encoder_ffn_dim": 37, "decoder_ffn_dim": 37, "decoder_start_token_id": 2,
+}  # fmt: skip
+T5 = {"d_model": 32, "d_kv": 16, "d_ff": 37, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": 1}
 
 FAMILIES = [
     Family("bert", pieces, heads("Bert", *ALL)),
@@ -347,16 +352,45 @@ FAMILIES = [
     Family("ibert", byte_level, heads("IBert", TOKENS, MASKED)),
     Family("data2vec-text", byte_level, heads("Data2VecText", ANSWERS, BODY)),
     Family("roberta-prelayernorm", byte_level, heads("RobertaPreLayerNorm", MASKED, SEQUENCE)),
-    Family("bart", byte_level, heads("Bart", SEQUENCE, ANSWERS),
-           {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2, "init_std": 0.3,
-            "decoder_attention_heads": 2, "encoder_ffn_dim": 37, "decoder_ffn_dim": 37, "decoder_start_token_id": 2}),
-    Family("t5", unigram, heads("T5", SEQUENCE, TOKENS, ANSWERS),
-           {"d_model": 32, "d_kv": 16, "d_ff": 37, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": 1}),
+    Family("bart", byte_level, heads("Bart", SEQUENCE, ANSWERS), PAIR),
+    Family("t5", unigram, heads("T5", SEQUENCE, TOKENS, ANSWERS), T5),
     Family("gpt2", plain, heads("GPT2", SEQUENCE, TOKENS, ANSWERS), {"n_embd": 32, "n_layer": 2, "n_head": 2}, False),
     Family("llama", plain, heads("Llama", SEQUENCE, TOKENS, ANSWERS), {"num_key_value_heads": 1}, False),
     Family("qwen2", plain, heads("Qwen2", SEQUENCE, TOKENS), {"num_key_value_heads": 1}, False),
     Family("xlnet", pieces, heads("XLNet", SEQUENCE, TOKENS, "ForQuestionAnsweringSimple", BODY),
            {"d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 37, "max_position_embeddings": None}),
+    Family("longformer", byte_level, heads("Longformer", SEQUENCE, ANSWERS, MASKED), {"attention_window": 8}),
+    Family("megatron-bert", pieces, heads("MegatronBert", SEQUENCE)),
+    Family("xlm-roberta-xl", unigram, heads("XLMRobertaXL", TOKENS)),
+    Family("xmod", unigram, heads("Xmod", SEQUENCE), {"languages": ["en_XX"], "default_language": "en_XX"}),
+    Family("roc_bert", pieces, heads("RoCBert", MASKED)),
+    Family("nomic_bert", pieces, heads("NomicBert", BODY)),
+    Family("jina_embeddings_v3", unigram, heads("JinaEmbeddingsV3", BODY)),
+    Family("gte", pieces, heads("Gte", SEQUENCE)),
+    Family("luke", byte_level, heads("Luke", SEQUENCE, TOKENS), {"entity_vocab_size": 10, "entity_emb_size": 16}),
+    Family("mra", byte_level, heads("Mra", SEQUENCE)),
+    Family("yoso", byte_level, heads("Yoso", SEQUENCE), {"use_expectation": True}),
+    Family("markuplm", byte_level, heads("MarkupLM", ANSWERS), {"xpath_unit_hidden_size": 4}),
+    Family("led", byte_level, heads("LED", ANSWERS),
+           {**PAIR, "attention_window": 8, "max_encoder_position_embeddings": 82,
+            "max_decoder_position_embeddings": 82}),
+    Family("mbart", byte_level, heads("MBart", SEQUENCE), PAIR),
+    Family("mt5", unigram, heads("MT5", SEQUENCE), T5),
+    Family("mistral", plain, heads("Mistral", SEQUENCE), {"num_key_value_heads": 1}, False),
+    Family("phi3", plain, heads("Phi3", SEQUENCE), {"num_key_value_heads": 1}, False),
+    Family("gemma", plain, heads("Gemma", SEQUENCE), {"num_key_value_heads": 1, "head_dim": 16}, False),
+    Family("gemma2", plain, heads("Gemma2", TOKENS),
+           {"num_key_value_heads": 1, "head_dim": 16, "query_pre_attn_scalar": 16}, False),
+    Family("qwen3", plain, heads("Qwen3", SEQUENCE), {"num_key_value_heads": 1, "head_dim": 16}, False),
+    Family("gpt_neox", plain, heads("GPTNeoX", SEQUENCE), {}, False),
+    Family("bloom", plain, heads("Bloom", TOKENS), {"n_layer": 2, "n_head": 2}, False),
+    Family("falcon", plain, heads("Falcon", ANSWERS), {}, False),
+    Family("opt", plain, heads("OPT", SEQUENCE), {"ffn_dim": 37, "word_embed_proj_dim": 32}, False),
+    Family("openai-gpt", plain, heads("OpenAIGPT", SEQUENCE),
+           {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 66}, False),
+    Family("biogpt", plain, heads("BioGpt", TOKENS), {}, False),
+    Family("modernbert-decoder", plain, heads("ModernBertDecoder", SEQUENCE),
+           {"global_attn_every_n_layers": 2, "local_attention": 16}, False),
 ]  # fmt: skip
 
 
