@@ -151,16 +151,27 @@ def read(paths: Sequence[str | os.PathLike[str]], options: Options | None = None
     return graph
 
 
+def _misnamed(module: ModuleType, file: File) -> str:
+    """What a message adds where the name of a file promises another format than it has."""
+    endings = {m: getattr(m, "ENDINGS", ()) for m in _readers().values()}
+    promised = [m.TITLE for m, known in endings.items() if file.suffix in known]
+    if not promised or file.suffix in endings[module]:
+        return ""
+    return f" (it is a {module.TITLE} file, not a {promised[0]} model as its name says)"
+
+
 def _guarded(module: ModuleType, files: Sequence[File], work: Any) -> Any:
     """Run a reader; whatever a damaged file makes it stumble over becomes one line."""
     try:
         with np.errstate(all="ignore"):  # of damaged weights
             return work()
     except SensoriumError as error:
-        text = str(error)
+        text, misnamed = str(error), _misnamed(module, files[0])
         if any(str(file.path) in text for file in files):
-            raise
-        raise type(error)(f"{files[0].path}: {text}") from None
+            if not misnamed:
+                raise
+            raise type(error)(text + misnamed) from None
+        raise type(error)(f"{files[0].path}: {text}{misnamed}") from None
     except (ValueError, KeyError, IndexError, TypeError, OverflowError, RecursionError, AttributeError) as error:
         raise InputError(
             f"{files[0].path}: corrupt, or not a {module.TITLE} model that can be read "

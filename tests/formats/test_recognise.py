@@ -222,3 +222,9 @@ def test_every_reader_keeps_the_contract() -> None:
         known
     )
     assert all(text.endswith(".") and "\n" not in text for text, _ in known.values())
+
+
+def test_a_refusal_says_that_the_name_promises_another_format(tmp_path: Path) -> None:
+    (tmp_path / "m.model").write_bytes(pickle.dumps([1, 2], 2))
+    with pytest.raises(InputError, match=r"pickle.*not a CNTK"):
+        formats.read([tmp_path / "m.model"])
