@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -477,3 +478,54 @@ def test_convolutions_keep_their_channels_first(tmp_path: Path) -> None:
     middle = np.clip(given @ kernel[0, 0] + [1, 2, 3], 0, 6)
     np.testing.assert_allclose(run(network, given)[0], middle @ kernel[0, 0] + middle, rtol=1e-4, atol=1e-5)
     assert network.kinds["Transpose"] == 2
+
+
+# Spectra, colours, and what follows from constants
+
+
+def test_a_spectrum_of_sound(tmp_path: Path) -> None:
+    data = graph(x(-1, 6), const("n", [8]), node("c", "RFFT", "x", "n"), node("twice", "Mul", "c", "two"),
+                 const("two", 2.0), node("y", "ComplexAbs", "twice"), node("i", "Imag", "c"))  # fmt: skip
+    given = RANDOM.normal(size=(3, 6)).astype(np.float32)
+    found = run(read(tmp_path, data, outputs=["y:0", "i:0"]), given)
+    wanted = np.fft.rfft(given, 8)
+    np.testing.assert_allclose(found[0], 2 * np.abs(wanted), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found[1], wanted.imag, rtol=1e-4, atol=1e-5)
+
+
+def test_the_spectrogram_of_speech_commands(tmp_path: Path) -> None:
+    data = graph(x(40, 1), node("y", "AudioSpectrogram", "x", window_size=12, stride=10, magnitude_squared=True))
+    given = RANDOM.normal(size=(40, 1)).astype(np.float32)
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(12) / 12)
+    wanted = [np.abs(np.fft.rfft(given[i : i + 12, 0] * window, 16)) ** 2 for i in (0, 10, 20)]
+    np.testing.assert_allclose(run(read(tmp_path, data), given)[0][0], wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_colours_there_and_back(tmp_path: Path) -> None:
+    data = graph(x(-1, 3), node("h", "RGBToHSV", "x"), node("y", "HSVToRGB", "h"))
+    given = RANDOM.random((50, 3)).astype(np.float32)
+    given[0] = 0.25
+    hsv, rgb = run(read(tmp_path, data, outputs=["h:0", "y:0"]), given)
+    np.testing.assert_allclose(hsv, [colorsys.rgb_to_hsv(*row) for row in given.tolist()], atol=1e-5)
+    np.testing.assert_allclose(rgb, given, atol=1e-5)
+
+
+@pytest.mark.parametrize(("op", "more", "wanted"), [
+    ("SegmentMean", [np.array([1, 1], np.int32)], lambda x: np.stack([0 * x[0], x.mean(0)])),
+    ("LowerBound", [X], lambda x: np.stack([np.searchsorted(r, v) for r, v in zip(x, X)])),
+    ("MatrixDiagPartV3", [np.array([1], np.int32), np.float32(0)], lambda x: np.diagonal(x, 1)),
+    ("Cross", [np.ones((2, 3), np.float32)], lambda x: np.cross(x, np.ones((2, 3)))),
+])  # fmt: skip
+def test_rarer_operators(op: str, more: list[Any], wanted: Any, tmp_path: Path) -> None:
+    names = [f"c{i}" for i in range(len(more))]
+    data = graph(x(2, 3), *(const(n, m) for n, m in zip(names, more)), node("y", op, "x", *names))
+    given = np.sort(X, 1)
+    np.testing.assert_allclose(run(read(tmp_path, data), given)[0], wanted(given), rtol=1e-5)
+
+
+def test_comparisons_are_followed_for_constants_only() -> None:
+    made = Graph()
+    size = made.add("Shape", made.input("x", (1, 64), free={1: "length"}))
+    assert made.known(made.add("Equal", size, made.ints(1, 64))) is None
+    numbers = made.ints(1, 64)
+    assert made.known(made.add("Equal", made.add("Neg", numbers), made.ints(-1, 5))).tolist() == [True, False]  # type: ignore[union-attr]

@@ -71,6 +71,7 @@ class Graph:
     _outputs: list[tuple[str, str]] = field(default_factory=list)  # value, name wanted
     _types: dict[str, Any] = field(default_factory=dict)  # value to TypeProto
     _known: dict[str, np.ndarray] = field(default_factory=dict)  # small integer arrays of the example
+    _still: set[str] = field(default_factory=set)  # values that do not depend on the input
     _taken: set[str] = field(default_factory=set)
     _pinned: set[str] = field(default_factory=set)
     _cache: dict[Any, str] = field(default_factory=dict)
@@ -159,6 +160,8 @@ class Graph:
         kept = {k: v for k, v in attributes.items() if v is not None}
         node = Node(op, given, names, kept, domain)
         self.nodes.append(node)
+        if all(self._is_still(n) for n in given if n) and not any(isinstance(a, Graph) for a in kept.values()):
+            self._still.update(names)
         self._infer(node)
         self._work_out(node)
         return names[0] if outputs == 1 else tuple(names)
@@ -302,6 +305,15 @@ class Graph:
             if shape is not None and sequence is not None:
                 self.tell(name, shape if i < states else (sequence[0], *shape), body.dtype(value))
 
+    def _is_still(self, value: str) -> bool:
+        """Whether a value is the same for every input."""
+        graph: Graph | None = self
+        while graph is not None:
+            if value in graph.constants or value in graph._still:
+                return True
+            graph = graph.parent
+        return False
+
     def _work_out(self, node: Node) -> None:
         """Follow small integer arrays (shapes and what is computed from them) while building."""
         if node.op == "Shape":
@@ -310,16 +322,18 @@ class Graph:
                 part = slice(node.attributes.get("start", 0), node.attributes.get("end"))
                 self._known[node.outputs[0]] = np.array(shape[part], np.int64)
             return
-        if node.op not in FOLDABLE or len(node.outputs) != 1:
+        still = all(self._is_still(name) for name in node.inputs if name)
+        work = FOLDABLE.get(node.op) or (COMPARISONS.get(node.op) if still else None)
+        if work is None or len(node.outputs) != 1:
             return
         arrays = [self.known(name) if name else None for name in node.inputs]
         if any(a is None or a.dtype.kind not in "iub" or a.size > EXAMPLE for a in arrays):
             return
         try:
-            result = FOLDABLE[node.op](node.attributes, *arrays)
-        except (ValueError, IndexError, TypeError, ZeroDivisionError):
+            result = work(node.attributes, *arrays)
+        except (ValueError, IndexError, TypeError, ZeroDivisionError, KeyError):
             return
-        if result.size <= EXAMPLE:
+        if result is not None and np.asarray(result).dtype.kind in "iub" and result.size <= EXAMPLE:
             self._known[node.outputs[0]] = np.asarray(result)
             self.tell(node.outputs[0], result.shape, result.dtype)
 
@@ -505,4 +519,23 @@ FOLDABLE: dict[str, Any] = {
     "Max": lambda a, *xs: np.maximum.reduce(xs),
     "ReduceProd": lambda a, x, *_: np.prod(x, keepdims=bool(a.get("keepdims", 1))),
     "Identity": lambda a, x: x,
+    "ConstantOfShape": lambda a, x: (
+        np.full(x.astype(int), np.reshape(a["value"], ())) if np.prod(x) <= EXAMPLE else None
+    ),
+    "Expand": lambda a, x, s: x * np.ones(s.astype(int), x.dtype) if np.prod(s) <= EXAMPLE else None,
+    "Cast": lambda a, x: x.astype({6: np.int32, 7: np.int64}[a["to"]]),
+    "Range": lambda a, x, y, z: np.arange(x, y, z) if abs((y - x) / z) <= EXAMPLE else None,
+    "Neg": lambda a, x: -x,
+}
+# These only where nothing of it follows from the input: what they say of the example's sizes may be otherwise for sizes
+# that nobody tried.
+COMPARISONS: dict[str, Any] = {
+    "Equal": lambda a, x, y: x == y,
+    "Less": lambda a, x, y: x < y,
+    "Greater": lambda a, x, y: x > y,
+    "GreaterOrEqual": lambda a, x, y: x >= y,
+    "LessOrEqual": lambda a, x, y: x <= y,
+    "And": lambda a, x, y: x & y,
+    "Not": lambda a, x: ~x,
+    "Where": lambda a, c, x, y: np.where(c, x, y),
 }

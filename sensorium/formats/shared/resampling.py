@@ -58,12 +58,26 @@ def _keys(x: float) -> float:
     return (1.5 * x - 2.5) * x * x + 1
 
 
+def _mitchell(x: float) -> float:
+    if x >= 2:
+        return 0.0
+    if x >= 1:
+        return (((-7 / 18) * x + 2) * x - 10 / 3) * x + 16 / 9
+    return (((7 / 6) * x - 2) * x) * x + 8 / 9
+
+
 # Name to radius and kernel. Source: core/kernels/image/sampling_kernels.h of TensorFlow.
 KERNELS: dict[str, tuple[float, Callable[[float], float]]] = {
     "bilinear": (1, lambda x: max(0.0, 1 - x)),
     "bicubic": (2, _keys),
     "lanczos3": (3, _lanczos(3)),
     "lanczos5": (5, _lanczos(5)),
+    "triangle": (1, lambda x: max(0.0, 1 - x)),
+    "lanczos1": (1, _lanczos(1)),
+    "keyscubic": (2, _keys),
+    "mitchellcubic": (2, _mitchell),
+    "gaussian": (1.5, lambda x: math.exp(-x * x / (2 * 0.5**2)) if x < 1.5 else 0.0),
+    "box": (1, lambda x: 1.0 if x < 0.5 else 0.5 if x == 0.5 else 0.0),
 }
 
 

@@ -9,13 +9,37 @@ from typing import Any
 import numpy as np
 
 from sensorium.errors import InputError
-from sensorium.formats.shared import tensorflow_control, tensorflow_math, tensorflow_ops, tensorflow_pictures
+from sensorium.formats.shared import (
+    tensorflow_control,
+    tensorflow_math,
+    tensorflow_ops,
+    tensorflow_pictures,
+    tensorflow_spectra,
+)
 from sensorium.formats.shared.graph import Graph
 from sensorium.formats.shared.source import Options
-from sensorium.formats.shared.tensorflow_graph import Moves, Net, Node, Scope, Source, Texts, Value, operator, plain
+from sensorium.formats.shared.tensorflow_graph import (
+    Complex,
+    Moves,
+    Net,
+    Node,
+    Scope,
+    Source,
+    Texts,
+    Value,
+    operator,
+    plain,
+)
 
 # Modules of operators: importing them registers these.
-__all__ = ["build", "tensorflow_control", "tensorflow_math", "tensorflow_ops", "tensorflow_pictures"]
+__all__ = [
+    "build",
+    "tensorflow_control",
+    "tensorflow_math",
+    "tensorflow_ops",
+    "tensorflow_pictures",
+    "tensorflow_spectra",
+]
 
 EXAMPLE, OTHER = 64, 96  # sizes of a free axis in the example, and in the one that tells what follows from it
 LARGE = 256  # of a picture, where the example is too small
@@ -37,6 +61,9 @@ def _const(net: Net, node: Node, inputs: list[Value]) -> Value:
         return Texts(value)
     if not isinstance(value, np.ndarray):
         raise node.fault("its values are missing")
+    if value.dtype.kind == "c":
+        parts = (np.ascontiguousarray(p, np.float32) for p in (value.real, value.imag))
+        return Complex(*(net.top.constant(p, node.name) for p in parts))
     return net.top.constant(plain(node, value), node.name)
 
 

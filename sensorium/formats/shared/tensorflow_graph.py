@@ -107,6 +107,18 @@ class Dead:
     """What comes out of the side of a branch that is not taken."""
 
 
+@dataclass
+class Complex:
+    """An array of complex numbers: its two parts."""
+
+    real: str
+    imaginary: str
+
+
+# Kinds that only move numbers: done to both parts.
+MOVING = {"Reshape", "Transpose", "ExpandDims", "Squeeze", "Slice", "StridedSlice", "ConcatV2", "Pack", "Pad", "Tile",
+          "GatherV2", "ReverseV2", "Neg", "AddV2", "Add", "Sub", "Sum", "Mean"}  # fmt: skip
+
 Value = Any  # the name of a value of the ONNX graph, or a Variable, Texts, or a list of arrays (tensorflow_control)
 Values = list[Any]
 Handler = Callable[["Net", Node, list[Any]], Any]
@@ -497,6 +509,8 @@ class Scope:
             raise node.fault("touches files or runs Python when the graph is run; refused")
         if node.op not in OPS:
             raise node.fault("this operator is not known")
+        if node.op in MOVING and any(isinstance(i, Complex) for i in inputs):
+            return self._of_complex(node, inputs)
         if node.op not in LOOSE and (odd := next((i for i in inputs if not isinstance(i, str)), None)) is not None:
             raise node.fault(f"works on {'texts' if isinstance(odd, Texts) else 'what is no array'}; not converted")
         before = self.net.node, self.net.scope
@@ -511,6 +525,16 @@ class Scope:
         finally:
             self.net.node, self.net.scope = before
         return list(result) if isinstance(result, (list, tuple)) else [result]
+
+    def _of_complex(self, node: Node, inputs: list[Value]) -> list[Value]:
+        """The real and the imaginary part by themselves; what is real among sums adds nothing to the latter."""
+        if node.op in ("AddV2", "Add", "Sub") and not all(isinstance(i, Complex) for i in inputs):
+            raise node.fault("of a complex and a real number is not converted")
+        parts = [
+            self.convert(node, [i if isinstance(i, str) else getattr(i, side) for i in inputs])
+            for side in ("real", "imaginary")
+        ]
+        return [Complex(a, b) for a, b in zip(*parts)]
 
 
 def plain(node: Node, array: np.ndarray) -> np.ndarray:

@@ -257,13 +257,18 @@ def _diag(net: Net, node: Node, inputs: list[str]) -> str:
 @operator("DiagPart", "MatrixDiagPart", "MatrixDiagPartV2", "MatrixDiagPartV3")
 def _diag_part(net: Net, node: Node, inputs: list[str]) -> str:
     x = inputs[0]
-    if len(inputs) > 1 and net.list(node, inputs[1], "diagonals") != [0]:
-        raise node.fault("other diagonals than the main one are not converted")
-    rows, columns = net.size(x, -2), net.size(x, -1)
-    if rows is None or rows != columns or (node.op == "DiagPart" and net.graph.rank(x) != 2):
-        raise node.fault("the diagonal of a matrix that is not square is not converted")
-    eye = _eye(net, net.op("Shape", x, start=-1))
-    return net.op("ReduceSum", net.op("Where", eye, x, _number(net, x, 0)), net.ints([-2]), keepdims=0)
+    places = net.list(node, inputs[1], "diagonals") if len(inputs) > 1 else [0]
+    rows, columns, rank = net.size(x, -2), net.size(x, -1), net.graph.rank(x)
+    if rows is None or columns is None or len(set(places)) != 1 or (node.op == "DiagPart" and rank != 2):
+        raise node.fault("several diagonals, or those of a matrix of any size, are not converted")
+    down, along = max(-places[0], 0), max(places[0], 0)
+    count = min(rows - down, columns - along)
+    if not 0 < count <= 4096:
+        raise node.fault(f"there is no diagonal {places[0]} of {rows} by {columns}")
+    where = np.stack([np.arange(count) + down, np.arange(count) + along], 1).astype(np.int64)
+    turned = net.op("Transpose", x, perm=[rank - 2, rank - 1, *range(rank - 2)])
+    line = net.op("GatherND", turned, net.graph.constant(where, "places"))
+    return net.op("Transpose", line, perm=[*range(1, rank - 1), 0])
 
 
 @operator("MatrixSetDiag", "MatrixSetDiagV2", "MatrixSetDiagV3")
@@ -323,14 +328,107 @@ def _dense(net: Net, node: Node, inputs: list[str]) -> str:
     return net.op("ScatterND", empty, net.op("Cast", places, to=7), values)
 
 
-@operator("UnsortedSegmentSum", "UnsortedSegmentMax", "UnsortedSegmentMin")
+# How segments are joined, and what one without any row holds.
+SEGMENTS: dict[str, tuple[str, float]] = {
+    "Sum": ("add", 0.0), "Mean": ("add", 0.0), "Prod": ("mul", 1.0),
+    "Max": ("max", float(np.finfo(np.float32).min)), "Min": ("min", float(np.finfo(np.float32).max)),
+}  # fmt: skip
+
+
+@operator("UnsortedSegmentSum", "UnsortedSegmentMax", "UnsortedSegmentMin", "UnsortedSegmentProd", "SegmentSum",
+          "SegmentMean", "SegmentSumV2")  # fmt: skip
 def _segments(net: Net, node: Node, inputs: list[str]) -> str:
-    x, places, count = inputs
-    if net.graph.rank(places) != 1 or not node.op.endswith("Sum"):
+    x, places = inputs[:2]
+    how, start = SEGMENTS[node.op.split("Segment")[1].removesuffix("V2")]
+    kind = net.graph.dtype(x)
+    if net.graph.rank(places) != 1 or (kind.kind != "f" and start not in (0.0, 1.0)):
         raise node.fault("this kind of segments is not converted")
-    shape = net.op("Concat", net.shape1(count), net.op("Shape", x, start=1), axis=0)
-    empty = net.op("ConstantOfShape", shape, value=np.zeros(1, net.graph.dtype(x)))
-    return net.op("ScatterND", empty, net.op("Unsqueeze", places, net.ints([1])), x, reduction="add")
+    if len(inputs) > 2:
+        count = net.shape1(inputs[2])
+    else:
+        count = net.op("Add", net.op("ReduceMax", places, net.ints([0]), keepdims=1), net.ints([1]))
+
+    def joined(value: str) -> str:
+        shape = net.op("Concat", count, net.op("Shape", value, start=1), axis=0)
+        empty = net.op("Expand", _number(net, value, start), shape)
+        return net.op("ScatterND", empty, net.op("Unsqueeze", places, net.ints([1])), value, reduction=how)
+
+    if not node.op.endswith("Mean"):
+        return joined(x)
+    ones = net.op("Expand", _number(net, x, 1.0), net.op("Shape", x))
+    return net.op("Div", joined(x), net.op("Max", joined(ones), _number(net, x, 1.0)))
+
+
+@operator("SparseTensorDenseMatMul")
+def _sparse_product(net: Net, node: Node, inputs: list[str]) -> str:
+    places, values, shape, dense = inputs
+    empty = net.op("ConstantOfShape", shape, value=np.zeros(1, np.float32))
+    a = net.op("ScatterND", empty, places, values, reduction="add")
+    a = net.op("Transpose", a, perm=[1, 0]) if node.get("adjoint_a") else a
+    b = net.op("Transpose", dense, perm=[1, 0]) if node.get("adjoint_b") else dense
+    return net.op("MatMul", a, b)
+
+
+@operator("LowerBound", "UpperBound")
+def _bound(net: Net, node: Node, inputs: list[str]) -> str:
+    """How many of a row in order are less (or not more) than each value."""
+    rows, values = inputs
+    op = "Greater" if node.op == "LowerBound" else "GreaterOrEqual"
+    each = net.op(op, net.op("Unsqueeze", values, net.ints([-1])), net.op("Unsqueeze", rows, net.ints([-2])))
+    return net.op("ReduceSum", net.op("Cast", each, to=7), net.ints([-1]), keepdims=0)
+
+
+@operator("UniqueWithCounts")
+def _unique_counts(net: Net, node: Node, inputs: list[str]) -> list[str]:
+    found = net.graph.add("Unique", inputs[0], outputs=4, axis=0, sorted=0)
+    return [found[0], found[2], found[3]]
+
+
+@operator("DynamicPartition")
+def _partition(net: Net, node: Node, inputs: list[str]) -> list[str]:
+    x, places = inputs
+    count = int(node.get("num_partitions", 0))
+    if net.graph.rank(places) != 1 or not 0 < count <= 64:
+        raise node.fault("parts of more than one axis are not converted")
+    numbers = [net.graph.constant(np.array(i, np.int64), "part") for i in range(count)]
+    return [net.op("Compress", x, net.op("Equal", places, n), axis=0) for n in numbers]
+
+
+@operator("LeftShift", "RightShift")
+def _shift(net: Net, node: Node, inputs: list[str]) -> str:
+    power = net.op("Pow", net.graph.constant(np.array(2, np.int64), "two"), inputs[1])
+    if node.op == "LeftShift":
+        return net.op("Mul", inputs[0], power)
+    return net.op("Div", net.op("Sub", inputs[0], net.op("Mod", inputs[0], power)), power)
+
+
+@operator("Invert")
+def _inverted(net: Net, node: Node, inputs: list[str]) -> str:
+    return net.op("BitwiseNot", inputs[0])
+
+
+@operator("Cross")
+def _cross(net: Net, node: Node, inputs: list[str]) -> str:
+    turn, back = net.ints([1, 2, 0]), net.ints([2, 0, 1])
+    parts = []
+    for one, other in ((turn, back), (back, turn)):
+        parts.append(net.op("Mul", *[net.op("Gather", i, k, axis=-1) for i, k in zip(inputs, (one, other))]))
+    return net.op("Sub", *parts)
+
+
+@operator("ShapeN")
+def _shapes(net: Net, node: Node, inputs: list[str]) -> list[str]:
+    return [net.op("Shape", i) for i in inputs]
+
+
+@operator("SoftmaxCrossEntropyWithLogits", "SparseSoftmaxCrossEntropyWithLogits")
+def _cross_entropy(net: Net, node: Node, inputs: list[str]) -> list[str]:
+    logits, labels = inputs
+    log = net.op("LogSoftmax", logits, axis=-1)
+    if node.op.startswith("Sparse"):
+        picked = net.op("GatherElements", log, net.op("Unsqueeze", labels, net.ints([-1])), axis=-1)
+        return [net.op("Neg", net.op("Squeeze", picked, net.ints([-1])))]
+    return [net.op("Neg", net.op("ReduceSum", net.op("Mul", log, labels), net.ints([-1]), keepdims=0))]
 
 
 @operator("ParallelDynamicStitch", "DynamicStitch")

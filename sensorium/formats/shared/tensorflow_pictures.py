@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sensorium.formats.shared.resampling import area, cubic
+from sensorium.formats.shared.resampling import KERNELS, area, cubic, scaled
 from sensorium.formats.shared.tensorflow_graph import Net, Node, operator
 from sensorium.formats.shared.tensorflow_ops import first_axis, pads, spatial
 
@@ -108,6 +108,109 @@ def _fake_quant(net: Net, node: Node, inputs: list[str]) -> str:
 def _contrast(net: Net, node: Node, inputs: list[str]) -> str:
     mean = net.op("ReduceMean", inputs[0], net.ints([-3, -2]), keepdims=1)
     return net.op("Add", net.op("Mul", net.op("Sub", inputs[0], mean), inputs[1]), mean)
+
+
+@operator("ScaleAndTranslate")
+def _scale(net: Net, node: Node, inputs: list[str]) -> str:
+    """Resized with a kernel as wide as the pixels that become one."""
+    kernel = str(node.get("kernel_type", "lanczos3"))
+    sizes = net.list(node, inputs[1], "sizes")
+    scale, shift = (net.known(node, i, w).reshape(-1) if net.graph.known(i) is not None else None
+                    for i, w in ((inputs[2], "scale"), (inputs[3], "shift")))  # fmt: skip
+    if kernel not in KERNELS or (shift is not None and shift.any()):
+        raise node.fault(f"with the kernel {kernel[:20]}, or moved, is not converted")
+    x = net.op("Cast", inputs[0], to=1) if net.graph.dtype(inputs[0]).kind in "iu" else inputs[0]
+    for axis, wanted in ((1, sizes[0]), (2, sizes[1])):
+        given = net.size(x, axis)
+        if given is None or not 0 < wanted < 1 << 14:
+            raise node.fault("pictures of any size are not converted; give one with --image-size or --shape")
+        factor = None if scale is None else float(scale[axis - 1])
+        matrix = scaled(given, wanted, kernel, bool(node.get("antialias", True)), factor).astype(np.float32)
+        last = net.op("Transpose", x, perm=[0, 3, 1, 2] if axis == 2 else [0, 3, 2, 1])
+        last = net.op("MatMul", last, net.graph.constant(matrix.T, "weights"))
+        x = net.op("Transpose", last, perm=[0, 2, 3, 1] if axis == 2 else [0, 3, 2, 1])
+    return x
+
+
+# Colours: hue, saturation and value, each from 0 to 1
+
+
+def _to_hsv(net: Net, x: str) -> list[str]:
+    r, g, b = net.graph.add("Split", x, outputs=3, axis=-1, num_outputs=3)
+    top, low = net.op("Max", r, g, b), net.op("Min", r, g, b)
+    span = net.op("Sub", top, low)
+    zero, one = net.number(0.0), net.number(1.0)
+    flat, dark = net.op("Equal", span, zero), net.op("Equal", top, zero)
+    share = net.op("Div", net.number(1 / 6), net.op("Where", flat, one, span))
+    turns = [net.op("Mul", net.op("Sub", p, q), share) for p, q in ((g, b), (b, r), (r, g))]
+    second = net.op("Add", turns[1], net.number(2 / 6))
+    third = net.op("Add", turns[2], net.number(4 / 6))
+    hue = net.op("Where", net.op("Equal", r, top), turns[0], net.op("Where", net.op("Equal", g, top), second, third))
+    hue = net.op("Where", flat, zero, hue)
+    hue = net.op("Where", net.op("Less", hue, zero), net.op("Add", hue, one), hue)
+    strength = net.op("Where", dark, zero, net.op("Div", span, net.op("Where", dark, one, top)))
+    return [hue, strength, top]
+
+
+def _to_rgb(net: Net, hue: str, strength: str, top: str) -> str:
+    six, one = net.op("Mul", hue, net.number(6.0)), net.number(1.0)
+    colours = []
+    for middle, sign, base in ((3.0, 1.0, -1.0), (2.0, -1.0, 2.0), (4.0, -1.0, 2.0)):
+        apart = net.op("Abs", net.op("Sub", six, net.number(middle)))
+        part = net.op("Add", net.op("Mul", apart, net.number(sign)), net.number(base))
+        part = net.op("Clip", part, net.number(0.0), one)
+        less = net.op("Mul", strength, net.op("Sub", one, part))
+        colours.append(net.op("Mul", top, net.op("Sub", one, less)))
+    return net.op("Concat", *colours, axis=-1)
+
+
+@operator("RGBToHSV")
+def _hsv(net: Net, node: Node, inputs: list[str]) -> str:
+    return net.op("Concat", *_to_hsv(net, inputs[0]), axis=-1)
+
+
+@operator("HSVToRGB")
+def _rgb(net: Net, node: Node, inputs: list[str]) -> str:
+    return _to_rgb(net, *net.graph.add("Split", inputs[0], outputs=3, axis=-1, num_outputs=3))
+
+
+@operator("AdjustSaturation", "AdjustHue")
+def _adjusted(net: Net, node: Node, inputs: list[str]) -> str:
+    hue, strength, top = _to_hsv(net, inputs[0])
+    if node.op == "AdjustSaturation":
+        strength = net.op("Clip", net.op("Mul", strength, inputs[1]), net.number(0.0), net.number(1.0))
+    else:
+        moved = net.op("Add", hue, inputs[1])
+        hue = net.op("Sub", moved, net.op("Floor", moved))
+    return _to_rgb(net, hue, strength, top)
+
+
+@operator("Dilation2D")
+def _dilation(net: Net, node: Node, inputs: list[str]) -> str:
+    """The largest sum of pixels under a kernel and its values; what lies outside takes no part."""
+    x, kernel = net.first(inputs[0]), net.known(node, inputs[1], "kernel")
+    strides, rates = (spatial(node, k, False, 2) for k in ("strides", "rates"))
+    height, width, _ = kernel.shape
+    reach = [(k - 1) * r + 1 for k, r in zip((height, width), rates)]
+    if height * width > 1024:
+        raise node.fault("a kernel of this size is not converted")
+    how = pads(net, node, x, False, reach, strides)
+    if "pads" not in how and node.get("padding") == "SAME":
+        raise node.fault("pictures of any size are not converted; give one with --image-size or --shape")
+    a, b, c, d = how.get("pads", [0, 0, 0, 0])
+    x = net.op("Pad", x, net.ints([0, 0, a, b, 0, 0, c, d]), net.number(float(np.finfo(np.float32).min)))
+    rows, columns = ((n + p - r) // s + 1 for n, p, r, s in
+                     zip(net.graph.shape(net.first(inputs[0]))[2:], (a + c, b + d), reach, strides))  # fmt: skip
+    net.steady(np.array([rows, columns]))
+    found = []
+    for i in range(height):
+        for j in range(width):
+            start = [i * rates[0], j * rates[1]]
+            end = [start[0] + (rows - 1) * strides[0] + 1, start[1] + (columns - 1) * strides[1] + 1]
+            part = net.op("Slice", x, net.ints(start), net.ints(end), net.ints([2, 3]), net.ints(strides))
+            weight = net.graph.constant(kernel[i, j].astype(np.float32)[:, None, None], "weight")
+            found.append(net.op("Add", part, weight))
+    return net.last(net.op("Max", *found))
 
 
 # Parts of pictures

@@ -26,6 +26,7 @@ STORED: dict[str, str] = {
     "DT_FLOAT": "<f4", "DT_DOUBLE": "<f8", "DT_INT32": "<i4", "DT_UINT8": "|u1", "DT_INT16": "<i2", "DT_INT8": "|i1",
     "DT_INT64": "<i8", "DT_BOOL": "|b1", "DT_BFLOAT16": "<u2", "DT_UINT16": "<u2", "DT_HALF": "<f2",
     "DT_UINT32": "<u4", "DT_UINT64": "<u8", "DT_QINT8": "|i1", "DT_QUINT8": "|u1", "DT_QINT32": "<i4",
+    "DT_COMPLEX64": "<c8",
 }  # fmt: skip
 REPEATED = 1 << 25  # elements of a constant that is given by one number
 RANK = 16
@@ -90,6 +91,8 @@ def _values(message: Message, kind: str) -> np.ndarray:
         return message.floats(5)
     if kind == "DT_DOUBLE":
         return message.doubles(6)
+    if kind == "DT_COMPLEX64":
+        return np.ascontiguousarray(message.floats(9)[: len(message.floats(9)) // 2 * 2], "<f4").view("<c8")
     if kind in ("DT_HALF", "DT_BFLOAT16"):
         bits = np.array([v & 0xFFFF for v in message.unsigned_list(13)], np.uint16)
         return from_bytes(bits.tobytes(), kind)
