@@ -37,6 +37,11 @@ def to_fp16(source: Path, target: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         smaller = convert_float_to_float16(onnx.load(str(source)), keep_io_types=True)
+    made: set[str] = set()
+    for node in list(smaller.graph.node):  # the converter turns a value back once for each of its readers
+        if made & set(node.output):
+            smaller.graph.node.remove(node)
+        made |= {name for name in node.output if name}
     _save(onnx, smaller, target)
 
 

@@ -12,6 +12,7 @@ import pytest
 import sensorium
 from sensorium.errors import Refused
 from sensorium.precision import noise
+from sensorium.quantization import to_fp16
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -80,6 +81,30 @@ def test_a_table_that_is_read_twice_is_stored_once_in_8_bits(tmp_path: Path) -> 
     assert not any(n.op_type == "DequantizeLinear" for n in found.node)
     rows = {n.output[0] for n in found.node if n.op_type == "Transpose" and n.input[0] == tables[0].name}
     assert any(n.op_type == "MatMulInteger" and n.input[1] in rows for n in found.node)
+
+
+def test_a_value_that_two_nodes_read_in_32_bits_is_turned_back_once(tmp_path: Path) -> None:
+    make, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    nodes = [
+        make("Sigmoid", ["x"], ["y"]),
+        make("Range", ["zero", "stop", "one"], ["r"]),
+        make("ReduceMax", ["y"], ["stop"], keepdims=0),
+        make("Range", ["zero", "stop", "y0"], ["q"]),
+        make("ReduceMin", ["y"], ["y0"], keepdims=0),
+        make("Concat", ["r", "q"], ["z"], axis=0),
+    ]
+    order = [nodes[i] for i in (0, 2, 4, 1, 3, 5)]
+    scalars = [onnx.numpy_helper.from_array(np.float32(v), n) for n, v in (("zero", 0), ("one", 1))]
+    graph = onnx.helper.make_graph(order, "g", [value("x", 1, ["n"])], [value("z", 1, ["m"])], scalars)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(model, tmp_path / "a.onnx")
+    to_fp16(tmp_path / "a.onnx", tmp_path / "b.onnx")
+    x = np.array([0.0, 1.0], np.float32)
+    before, after = (
+        ort.InferenceSession(str(tmp_path / n), providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+        for n in ("a.onnx", "b.onnx")
+    )
+    np.testing.assert_allclose(after, before, atol=1e-3)
 
 
 def test_gelu_is_computed_in_one_go(folder: Path, tmp_path: Path) -> None:

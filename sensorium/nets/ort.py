@@ -48,7 +48,7 @@ def session_options(threads: int | None = None) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or available_cores()
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what is wrong is raised, and said once
     # A pool that spins halves the speed of whatever else runs on the machine; one that sleeps at once wakes up late.
     if SPINS_BRIEFLY:
         options.add_session_config_entry("session.intra_op.spin_duration_us", "20")
