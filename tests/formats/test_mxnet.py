@@ -400,3 +400,48 @@ def test_mutations(tmp_path: Path) -> None:
     refused = survive(weights, 60, lambda data: work(text, data))[1]
     refused += survive(text, 36, lambda data: work(data, weights), seed=1)[1]
     assert refused > 40
+
+
+# Boxes and grids
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    both = np.prod(np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0))
+    return float(both / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - both))
+
+
+@pytest.mark.parametrize("forced", [True, False])
+@pytest.mark.parametrize("best", [-1, 6])
+def test_overlapping_boxes_are_suppressed(forced: bool, best: int, tmp_path: Path) -> None:
+    low = RANDOM.random((1, 12, 2))
+    rows = [RANDOM.integers(0, 2, (1, 12, 1)), RANDOM.random((1, 12, 1)), low, low + RANDOM.random((1, 12, 2)) / 2]
+    x = np.concatenate(rows, 2).astype(np.float32)
+    settings = {"overlap_thresh": 0.3, "valid_thresh": 0.2, "id_index": 0, "force_suppress": forced, "topk": best}
+    kept: list[np.ndarray] = []
+    for row in [r for r in x[0][np.argsort(-x[0, :, 1])] if r[1] > 0.2][: best if best > 0 else None]:
+        if all(overlap(row[2:], k[2:]) <= 0.3 or (not forced and k[0] != row[0]) for k in kept):
+            kept.append(row)
+    wanted = np.full_like(x[0], -1)
+    wanted[: len(kept)] = kept
+    np.testing.assert_allclose(one(tmp_path, "_contrib_box_nms", settings, x)[0], wanted, atol=1e-6)
+
+
+def test_shares_of_boxes(tmp_path: Path) -> None:
+    x, other = np.float32([[0, 0, 2, 2], [5, 5, 6, 6]]), np.float32([[1, 1, 3, 3]])
+    found = one(tmp_path, "_contrib_box_iou", {"format": "corner"}, x, other=other)
+    np.testing.assert_allclose(found, [[1 / 7], [0]], rtol=1e-6)
+
+
+def test_a_grid_that_changes_nothing(tmp_path: Path) -> None:
+    nothing = np.tile(np.float32([1, 0, 0, 0, 1, 0]), (2, 1))
+    settings = {"target_shape": "(5, 6)", "transform_type": "affine", "sampler_type": "bilinear"}
+    np.testing.assert_allclose(one(tmp_path, "SpatialTransformer", settings, X, loc=nothing), X, atol=1e-5)
+
+
+@pytest.mark.parametrize(("op", "settings", "wanted"), [
+    ("cumsum", {"axis": 1}, X.cumsum(1)),
+    ("diag", {"k": -1, "axis1": 2, "axis2": 3}, np.diagonal(X, -1, 2, 3)),
+    ("moments", {"axes": "(0, 2)"}, X.mean((0, 2))),
+])  # fmt: skip
+def test_rarer_operators(op: str, settings: dict[str, Any], wanted: np.ndarray, tmp_path: Path) -> None:
+    np.testing.assert_allclose(one(tmp_path, op, settings, X), wanted, rtol=1e-5, atol=1e-5)

@@ -18,16 +18,16 @@ TWO = {
     "Max": "_maximum _Maximum broadcast_maximum _npi_maximum",
     "Min": "_minimum _Minimum broadcast_minimum _npi_minimum",
     "Mod": "_mod _Mod broadcast_mod _npi_mod",
-    "Hypot": "_hypot broadcast_hypot _npi_hypot",
+    "Hypot": "_hypot _Hypot broadcast_hypot _npi_hypot",
     "Equal": "_equal _Equal broadcast_equal _npi_equal",
     "NotEqual": "_not_equal _Not_Equal broadcast_not_equal _npi_not_equal",
     "Greater": "_greater _Greater broadcast_greater _npi_greater",
     "GreaterOrEqual": "_greater_equal _Greater_Equal broadcast_greater_equal _npi_greater_equal",
     "Less": "_lesser _Lesser broadcast_lesser _npi_less",
     "LessOrEqual": "_lesser_equal _Lesser_Equal broadcast_lesser_equal _npi_less_equal",
-    "And": "_logical_and broadcast_logical_and _npi_logical_and",
-    "Or": "_logical_or broadcast_logical_or _npi_logical_or",
-    "Xor": "_logical_xor broadcast_logical_xor _npi_logical_xor",
+    "And": "_logical_and _Logical_And broadcast_logical_and _npi_logical_and",
+    "Or": "_logical_or _Logical_Or broadcast_logical_or _npi_logical_or",
+    "Xor": "_logical_xor _Logical_Xor broadcast_logical_xor _npi_logical_xor",
 }
 
 # An array and a number (`scalar`); names beginning with R have them the other way round.
@@ -44,7 +44,7 @@ NUMBER = {
     "Min": "_minimum_scalar _MinimumScalar _npi_minimum_scalar",
     "Mod": "_mod_scalar _ModScalar _npi_mod_scalar",
     "RMod": "_rmod_scalar _RModScalar _npi_rmod_scalar",
-    "Hypot": "_hypot_scalar _HypotScalar",
+    "Hypot": "_hypot_scalar _HypotScalar _npi_hypot_scalar",
     "Equal": "_equal_scalar _EqualScalar _npi_equal_scalar",
     "NotEqual": "_not_equal_scalar _NotEqualScalar _npi_not_equal_scalar",
     "Greater": "_greater_scalar _GreaterScalar _npi_greater_scalar",
@@ -58,7 +58,8 @@ NUMBER = {
 
 # What ONNX has by itself.
 ONE = {
-    "Abs": "abs _npi_absolute", "Sign": "sign _npi_sign", "Ceil": "ceil _npi_ceil", "Floor": "floor _npi_floor",
+    "Abs": "abs _npi_absolute _npi_abs", "Sign": "sign _npi_sign", "Ceil": "ceil _npi_ceil",
+    "Floor": "floor _npi_floor",
     "Sqrt": "sqrt _npi_sqrt", "Exp": "exp _npi_exp", "Log": "log _npi_log", "Reciprocal": "reciprocal _npi_reciprocal",
     "Neg": "negative _npi_negative", "Sin": "sin _npi_sin", "Cos": "cos _npi_cos", "Tan": "tan _npi_tan",
     "Asin": "arcsin _npi_arcsin", "Acos": "arccos _npi_arccos", "Atan": "arctan _npi_arctan",
@@ -181,7 +182,7 @@ def one_more(call: Call) -> str:
     )
 
 
-@operator("smooth_l1")
+@operator("smooth_l1", "_npx_smooth_l1")
 def smooth_l1(call: Call) -> str:
     square = call.number("scalar", 1.0) ** 2
     x = call.x
@@ -217,11 +218,17 @@ def where(call: Call) -> str:
 # Reductions
 
 REDUCE = {"sum": "ReduceSum", "sum_axis": "ReduceSum", "mean": "ReduceMean", "prod": "ReduceProd", "max": "ReduceMax",
-    "max_axis": "ReduceMax", "min": "ReduceMin", "min_axis": "ReduceMin"}  # fmt: skip
+    "amax": "ReduceMax", "amin": "ReduceMin", "max_axis": "ReduceMax", "min": "ReduceMin",
+    "min_axis": "ReduceMin"}  # fmt: skip
 
 
 @operator(
-    *REDUCE, "nansum", "norm", *(f"{p}{n}" for p in ("_np_", "_npi_") for n in ("sum", "mean", "prod", "max", "min"))
+    *REDUCE,
+    "nansum",
+    "norm",
+    *(f"{p}{n}" for p in ("_np_", "_npi_") for n in ("sum", "mean", "prod", "max", "min")),
+    "_np_amax",
+    "_np_amin",
 )
 def reduce(call: Call) -> str:
     call.expect(1)

@@ -169,7 +169,7 @@ def flatten(call: Call) -> str:
     return call.x if call.rank(call.x) == 2 else str(call.add("Flatten", call.x))
 
 
-@operator("reshape_like")
+@operator("reshape_like", "_npx_reshape_like")
 def reshape_like(call: Call) -> str:
     call.expect(2)
     for key in ("lhs_begin", "lhs_end", "rhs_begin", "rhs_end"):
@@ -241,7 +241,7 @@ def broadcast_like(call: Call) -> str:
     return str(call.add("Expand", call.x, call.dims(call.input(1))))
 
 
-@operator("shape_array")
+@operator("shape_array", "_npx_shape_array")
 def shape_array(call: Call) -> str:
     return call.dims(call.x)
 
@@ -605,7 +605,7 @@ def arange_like(call: Call) -> str:
     return str(value if axis is not None else call.add("Reshape", value, call.dims(call.x)))
 
 
-@operator("Cast", "cast", "_npi_cast", "amp_cast")
+@operator("Cast", "cast", "_npi_cast", "_npx_cast", "amp_cast")
 def cast(call: Call) -> str:
     return call.cast(call.x, _kind(call))
 

@@ -52,14 +52,14 @@ def _scalar(call: Call, value: int) -> str:
     return call.graph.constant(np.array(value, np.int64))
 
 
-def _rows(call: Call, x: str, order: str) -> str:
+def rows_of(call: Call, x: str, order: str) -> str:
     """Rows of (batch, rows, columns) in the order of (batch, rows)."""
     places = call.add("Unsqueeze", order, call.ints(2))
     places = call.add("Expand", places, call.dims(x))
     return str(call.add("GatherElements", x, places, axis=1))
 
 
-def _order(call: Call, key: str, valid: str, total: str) -> str:
+def order_of(call: Call, key: str, valid: str, total: str) -> str:
     """Indices of the valid rows by falling key (equal ones in their order), the others behind them."""
     lowest = call.number_like(-np.inf, key)
     _, order = call.add("TopK", call.add("Where", valid, key, lowest), total, axis=1, outputs=2)
@@ -71,18 +71,28 @@ def _kept(call: Call, boxes: str, classes: str, candidate: str, total: str, thre
 
     ONNX suppresses above the threshold, MXNet from it on, so it is taken the least bit lower.
     """
+    limit = float(np.nextafter(np.float32(threshold), np.float32(0)))
+    if count == 1:
+        return kept_rows(call, boxes, candidate, total, limit)
+    own = call.add(
+        "Equal",
+        call.add("Unsqueeze", classes, call.ints(1)),
+        call.constant(np.arange(count, dtype=np.float32)[:, None]),
+    )
+    return kept_rows(call, boxes, candidate, total, limit, own)
+
+
+def kept_rows(call: Call, boxes: str, candidate: str, total: str, threshold: float, own: str = "") -> str:
+    """Which of the candidates, rows in falling order, no better one overlaps by more than the threshold.
+
+    `own` (batch, classes, rows) says which class a row is of.
+    """
     rank = call.graph.add("Sub", call.cast(total, np.float32), _count(call, total))
     rank = call.add("Where", candidate, rank, call.number_like(-1.0, rank))
     scores = call.add("Unsqueeze", rank, call.ints(1))
-    if count > 1:
-        own = call.add(
-            "Equal",
-            call.add("Unsqueeze", classes, call.ints(1)),
-            call.constant(np.arange(count, dtype=np.float32)[:, None]),
-        )
+    if own:
         scores = call.add("Where", own, scores, call.number_like(-1.0, rank))
-    limit = float(np.nextafter(np.float32(threshold), np.float32(0)))
-    limits = [call.constant(np.array([value], np.float32)) for value in (limit, 0.0)]
+    limits = [call.constant(np.array([value], np.float32)) for value in (threshold, 0.0)]
     chosen = call.add("NonMaxSuppression", boxes, scores, total, *limits)
     places = call.add("Gather", chosen, call.ints(0, 2), axis=1)
     none = call.add("Expand", call.number_like(0.0, rank), call.dims(rank))
@@ -132,7 +142,7 @@ def multibox_detection(call: Call) -> str:
 
     # The valid rows in their order first; what is behind them is -1.
     numbers = call.add("Neg", _count(call, total))
-    plain = _order(call, call.add("Add", call.add("Mul", score, call.number_like(0.0, score)), numbers), valid, total)
+    plain = order_of(call, call.add("Add", call.add("Mul", score, call.number_like(0.0, score)), numbers), valid, total)
     number_valid = call.add("ReduceSum", call.cast(valid, np.int64), call.ints(1), keepdims=1)
     place = call.add(
         "Range",
@@ -142,10 +152,10 @@ def multibox_detection(call: Call) -> str:
     )
     filled = call.add("Unsqueeze", call.add("Less", place, number_valid), columns)
     nothing = call.number_like(-1.0, rows)
-    unsorted = call.add("Where", filled, _rows(call, rows, plain), nothing)
+    unsorted = call.add("Where", filled, rows_of(call, rows, plain), nothing)
     if not 0 < overlap <= 1:
         return str(unsorted)
-    ordered = _rows(call, rows, _order(call, score, valid, total))
+    ordered = rows_of(call, rows, order_of(call, score, valid, total))
     limit = number_valid if best <= 0 else call.add("Min", number_valid, call.ints(best))
     considered = call.add("Less", place, limit)
     parts = call.add("Split", ordered, call.ints(1, 1, 4), axis=2, outputs=3)
@@ -158,7 +168,7 @@ def multibox_detection(call: Call) -> str:
     return str(call.add("Concat", label, values, axis=2))
 
 
-@operator("ROIPooling")
+@operator("ROIPooling", "_npx_roi_pooling")
 def roi_pooling(call: Call) -> str:
     call.expect(2)
     size = call.wholes("pooled_size", least=1)

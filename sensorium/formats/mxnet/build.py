@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from sensorium.errors import InputError
-from sensorium.formats.mxnet import arithmetic, arrange, boxes, layers, recurrent
+from sensorium.formats.mxnet import arithmetic, arrange, boxes, layers, recurrent, regions
 from sensorium.formats.mxnet.call import OPERATORS, Call, Misfit
 from sensorium.formats.mxnet.symbol import Node, Symbol
 from sensorium.formats.shared.graph import Graph
 from sensorium.formats.shared.source import Options
 
-__all__ = ["arithmetic", "arrange", "boxes", "build", "layers", "outputs_of", "read_graph"]
+__all__ = ["arithmetic", "arrange", "boxes", "build", "layers", "outputs_of", "read_graph", "regions"]
 
 # Operators whose inputs from this one on are parameters, and must be in the file.
 PARAMETERS = {"Convolution": 1, "Convolution_v1": 1, "Deconvolution": 1, "FullyConnected": 1, "BatchNorm": 1,
