@@ -94,7 +94,7 @@ def _value(given: str) -> Any:
     """What a flag gives: the content of a text file, a JSON list or object, or the text itself."""
     if Path(given[:4096]).suffix.lower() in (*TEXT_FILES, ".json") and _is_file(given):
         try:
-            given = Path(given).read_text("utf-8")
+            given = Path(given).read_text("utf-8-sig")
         except UnicodeDecodeError:
             raise InputError(f"{given}: not UTF-8 text") from None
     if given.lstrip().startswith(("[", "{")):
@@ -116,19 +116,30 @@ def _named(kind: str, name: str) -> Iterator[tuple[str, Any]]:
     elif kind == "series":  # a file of numbers is one source
         yield name, sys.stdin.read() if name == "-" else Path(name) if _is_file(name) else name
     elif name == "-":
-        for number, line in enumerate(sys.stdin, 1):
-            yield f"-:{number}", line.rstrip("\n")
+        yield from _lines(sys.stdin, name)
     elif _is_file(name):
-        try:
-            with open(name, encoding="utf-8") as lines:
-                for number, line in enumerate(lines, 1):
-                    yield f"{name}:{number}", line.rstrip("\n")
-        except UnicodeDecodeError:
-            raise InputError(f"{name}: not UTF-8 text") from None
+        with open(name, encoding="utf-8-sig") as lines:
+            yield from _lines(lines, name)
     elif Path(name).suffix.lower() in TEXT_FILES and not any(c.isspace() for c in name):
         raise InputError(f"{name}: no such file (a text that only looks like one goes through standard input, `-`)")
     else:
         yield name, name
+
+
+def _lines(lines: Iterable[str], name: str) -> Iterator[tuple[str, str]]:
+    """Where and what is each line of a text.
+
+    Raises:
+        InputError: there is none, or it is not UTF-8.
+    """
+    number = 0
+    try:
+        for number, line in enumerate(lines, 1):
+            yield f"{name}:{number}", line.rstrip("\n")
+    except UnicodeDecodeError:
+        raise InputError(f"{name}: not UTF-8 text") from None
+    if not number:
+        raise InputError(f"{name}: is empty: there is no text to read in it")
 
 
 def _is_file(name: str) -> bool:

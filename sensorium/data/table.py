@@ -454,6 +454,8 @@ def read(source: Source) -> Dataset:
             source.note(f"{', '.join(t.name for t in left)}: other columns than {kinds[fields][0].name}: left out")
     tables = kinds[fields]
     if not fields:
+        if tables[0].headed and "\n" not in source.text(tables[0].name).strip():
+            raise InputError(f"{tables[0].name}: has a header ({', '.join(tables[0].header[:8])}) and no rows")
         raise InputError(
             f"{tables[0].name}: its columns ({', '.join(tables[0].header[:8])}) are not understood: "
             "name them text, label, image, audio, or by language"

@@ -81,9 +81,19 @@ def ranked(scores: Floats, names: Sequence[str], top_k: int | None = None) -> li
         scores: (C,) one per name.
         names: C names.
         top_k: how many; None for all.
+
+    Raises:
+        InputError: `top_k` is less than 1.
     """
+    check_count("top_k", top_k)
     order = np.argsort(-np.asarray(scores), kind="stable")[:top_k]
     return [Label(names[i], float(scores[i])) for i in order]
+
+
+def check_count(name: str, value: int | None) -> None:
+    """Raises InputError where an option that counts answers is less than 1."""
+    if value is not None and value < 1:
+        raise InputError(f"{name} is at least 1, not {value}")
 
 
 def unknown(label: str) -> int:

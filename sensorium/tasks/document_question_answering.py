@@ -14,7 +14,7 @@ from tokenizers import Encoding
 from sensorium.errors import InputError
 from sensorium.media import drawing, image, processors, text
 from sensorium.media.writer import Writer
-from sensorium.ops import answers, vqa
+from sensorium.ops import answers, classification, vqa
 from sensorium.tasks import Arrays, Nets
 from sensorium.tasks.shared.asks_picture import Answer, AsksPicture
 
@@ -167,8 +167,8 @@ class Task(AsksPicture):
             handle_impossible_answer: answer nothing where that is likelier than any words
             max_new_tokens: longest answer that is written, in tokens
         """
-        if top_k < 1 or max_answer_len < 1:
-            raise InputError("top_k and max_answer_len are at least 1")
+        classification.check_count("top_k", top_k)
+        classification.check_count("max_answer_len", max_answer_len)
         if self.writes:
             return self._written(nets, sources, max_new_tokens)
         return [self._found(nets, source, top_k, max_answer_len, handle_impossible_answer) for source in sources]

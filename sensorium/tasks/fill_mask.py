@@ -81,6 +81,7 @@ class Task(OfText):
             top_k: how many words
             targets: choose among these words only
         """
+        classification.check_count("top_k", top_k)
         logits = outputs["logits"] if "logits" in outputs else outputs["prediction_logits"]
         tokens = self.encoder.encode(source).ids
         gaps = [i for i, token in enumerate(tokens) if token == self.mask_id]

@@ -129,6 +129,7 @@ class Task(Prompted):
             InputError: there are no labels.
         """
         labels = prompts.labels(candidate_labels)
+        classification.check_count("top_k", top_k)
         least = threshold
         if least is None:
             least = USUAL_GROUNDED if self.family in GROUNDED else USUAL

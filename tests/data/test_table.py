@@ -159,3 +159,9 @@ def test_columns_that_mean_nothing(tmp_path, write):
     write("t.csv", "1.5,2.5\n3.25,4.5\n6.5,7.5\n")
     with pytest.raises(InputError, match="columns"):
         open_data(tmp_path)
+
+
+def test_a_header_and_nothing_below_it(tmp_path, write):
+    write("data.csv", "text,label\n")
+    with pytest.raises(InputError, match=r"data\.csv: has a header \(text, label\) and no rows"):
+        open_data(tmp_path / "data.csv")

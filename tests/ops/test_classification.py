@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from sensorium.errors import InputError
 from sensorium.ops import classification as c
 
 
@@ -68,3 +69,10 @@ def test_ranked_keeps_the_order_of_equals():
 
 def test_shares():
     assert c.shares([["b"], ["a", "b"], "c", []]) == [c.Label("b", 0.5), c.Label("a", 0.25), c.Label("c", 0.25)]
+
+
+def test_a_count_of_answers_is_at_least_one():
+    assert len(c.ranked(np.array([0.1, 0.9]), ["a", "b"], 1)) == 1
+    for wrong in (0, -3):
+        with pytest.raises(InputError, match=f"top_k is at least 1, not {wrong}"):
+            c.ranked(np.array([0.1, 0.9]), ["a", "b"], wrong)
