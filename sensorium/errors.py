@@ -44,3 +44,9 @@ def need(module: str, extra: str) -> ModuleType:
         raise MissingError(
             f"this needs the package '{module.split('.')[0]}': pip install 'sensorium[{extra}]'"
         ) from None
+
+
+def check_count(name: str, value: int | None) -> None:
+    """Raises InputError where an option that counts answers is less than 1."""
+    if value is not None and value < 1:
+        raise InputError(f"{name} is at least 1, not {value}")

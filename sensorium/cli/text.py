@@ -45,21 +45,31 @@ def _interval(m: Mapping[str, Any]) -> str:
 
 
 def answer(value: Any) -> str:
-    """An answer in one line: text as it is, labels with scores, else compact JSON."""
+    """An answer in one line: text as it is, labels with scores, else compact JSON with pictures left out."""
     if isinstance(value, Mapping):
-        for key in ("text", "translation_text", "generated_text"):
+        for key in ("text", "translation_text", "summary_text", "generated_text"):
             if key in value:
                 return str(value[key])
     if isinstance(value, list) and value and all(isinstance(v, Mapping) and "label" in v for v in value):
         return ", ".join(_labelled(v) for v in value)
     if value == []:
         return "nothing found"
-    text = line(value)
+    text = line(_without_pictures(value))
     return text if len(text) < 400 else text[:380] + f"... ({len(text)} characters; --json shows all)"
 
 
 def _labelled(found: Mapping[str, Any]) -> str:
-    text = f"{found['label']} {found['score']:.3f}"
+    score = found.get("score")
+    text = str(found["label"]) if score is None else f"{found['label']} {score:.3f}"
     if isinstance(box := found.get("box"), Mapping):
         text += " at " + ",".join(f"{v:.0f}" for v in box.values())
     return text
+
+
+def _without_pictures(value: Any) -> Any:
+    """The same, with a word in place of each picture."""
+    if isinstance(value, str) and value.startswith("data:image/"):
+        return "(a picture: --draw shows it, --json gives it)"
+    if isinstance(value, Mapping):
+        return {key: _without_pictures(one) for key, one in value.items()}
+    return [_without_pictures(one) for one in value] if isinstance(value, list) else value

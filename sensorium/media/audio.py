@@ -113,6 +113,8 @@ def _from_samples(samples: Any, rate: Any) -> Audio:
 def _read(file: io.BytesIO | Path, where: str) -> Audio:
     if isinstance(file, Path) and not file.is_file():
         raise InputError(f"{where}: no such file")
+    if not (file.stat().st_size if isinstance(file, Path) else file.getbuffer().nbytes):
+        raise InputError(f"{where}: the file is empty (0 bytes)")
     try:
         with soundfile.SoundFile(file) as sound:
             # A header may claim any length: no more is read than is allowed.
@@ -128,7 +130,8 @@ def _read(file: io.BytesIO | Path, where: str) -> Audio:
                     break
             return Audio(np.concatenate(blocks), sound.samplerate)
     except (soundfile.LibsndfileError, RuntimeError, OSError, ValueError) as error:
-        raise InputError(f"{where}: not a sound that can be read: {str(error).splitlines()[0]}") from None
+        reason = str(error).splitlines()[0].removeprefix(f"Error opening {str(file)!r}: ")
+        raise InputError(f"{where}: not a sound that can be read: {reason}") from None
 
 
 def save(audio: Audio, target: Path | io.BytesIO) -> None:

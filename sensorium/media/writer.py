@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sensorium.errors import InputError
+from sensorium.errors import InputError, check_count
 from sensorium.media import text
 from sensorium.ops import batches
 from sensorium.ops.generation import Decoder, Settings, generate
@@ -135,6 +135,8 @@ class Writer:
             padding: values that fill up shorter arrays of the encoder's input.
             read: from the nets and a batch of items to the states that are written from, for encoders of several nets.
         """
+        for name in ("max_new_tokens", "num_beams"):
+            check_count(name, given.get(name))
         config = {**self.settings, **{name: value for name, value in given.items() if value is not None}}
         found: list[list[int]] = [[] for _ in items]
         groups: dict[int, list[int]] = {}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sensorium.errors import InputError
+from sensorium.errors import InputError, check_count
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[Any]
@@ -88,12 +88,6 @@ def ranked(scores: Floats, names: Sequence[str], top_k: int | None = None) -> li
     check_count("top_k", top_k)
     order = np.argsort(-np.asarray(scores), kind="stable")[:top_k]
     return [Label(names[i], float(scores[i])) for i in order]
-
-
-def check_count(name: str, value: int | None) -> None:
-    """Raises InputError where an option that counts answers is less than 1."""
-    if value is not None and value < 1:
-        raise InputError(f"{name} is at least 1, not {value}")
 
 
 def unknown(label: str) -> int:

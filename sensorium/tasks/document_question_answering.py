@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 from tokenizers import Encoding
 
-from sensorium.errors import InputError
+from sensorium.errors import InputError, check_count
 from sensorium.media import drawing, image, processors, text
 from sensorium.media.writer import Writer
-from sensorium.ops import answers, classification, vqa
+from sensorium.ops import answers, vqa
 from sensorium.tasks import Arrays, Nets
 from sensorium.tasks.shared.asks_picture import Answer, AsksPicture
 
@@ -167,8 +167,8 @@ class Task(AsksPicture):
             handle_impossible_answer: answer nothing where that is likelier than any words
             max_new_tokens: longest answer that is written, in tokens
         """
-        classification.check_count("top_k", top_k)
-        classification.check_count("max_answer_len", max_answer_len)
+        check_count("top_k", top_k)
+        check_count("max_answer_len", max_answer_len)
         if self.writes:
             return self._written(nets, sources, max_new_tokens)
         return [self._found(nets, source, top_k, max_answer_len, handle_impossible_answer) for source in sources]

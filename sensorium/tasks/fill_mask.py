@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from sensorium.errors import InputError
+from sensorium.errors import InputError, check_count
 from sensorium.media import drawing, text
 from sensorium.media.encoder import USUAL
 from sensorium.ops import classification
@@ -81,7 +81,7 @@ class Task(OfText):
             top_k: how many words
             targets: choose among these words only
         """
-        classification.check_count("top_k", top_k)
+        check_count("top_k", top_k)
         logits = outputs["logits"] if "logits" in outputs else outputs["prediction_logits"]
         tokens = self.encoder.encode(source).ids
         gaps = [i for i, token in enumerate(tokens) if token == self.mask_id]

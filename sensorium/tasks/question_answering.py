@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 from tokenizers import Encoding
 
-from sensorium.errors import InputError
+from sensorium.errors import InputError, check_count
 from sensorium.media import drawing, text
-from sensorium.ops import answers, batches, classification
+from sensorium.ops import answers, batches
 from sensorium.tasks import Arrays, Nets, Tally
 from sensorium.tasks.shared.folders import OfText
 
@@ -122,8 +122,8 @@ class Task(OfText):
             max_seq_len: tokens of a window, question included; by default 384, or fewer if the model takes fewer
             doc_stride: tokens that neighbouring windows of a long context share; by default 128
         """
-        classification.check_count("top_k", top_k)
-        classification.check_count("max_answer_len", max_answer_len)
+        check_count("top_k", top_k)
+        check_count("max_answer_len", max_answer_len)
         windows = [(n, w) for n, source in enumerate(sources) for w in self.windows(source, max_seq_len, doc_stride)]
         items = [self.encoder.arrays(window) for _, window in windows]
         logits: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0), np.empty(0))] * len(items)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from sensorium.errors import InputError
+from sensorium.errors import InputError, check_count
 from sensorium.media import drawing, image, video
 from sensorium.media.video import Frames
 from sensorium.ops.classification import Label, shown
@@ -18,6 +18,7 @@ from sensorium.tasks import Arrays, Nets
 from sensorium.tasks.shared.classifier import Classifier
 from sensorium.tasks.shared.folders import Preprocessed
 
+MOST = 4096  # frames of one video that a network is shown
 SHOWN = 8  # frames that are drawn
 
 
@@ -34,7 +35,7 @@ class Task(Classifier, Preprocessed):
     def frames(self) -> int:
         """How many frames the network looks at."""
         found = self.config.get("num_frames") or self.config.get("frames_per_clip")
-        if not isinstance(found, int) or not 1 <= found <= 4096:
+        if not isinstance(found, int) or not 1 <= found <= MOST:
             raise InputError(f"config.json: 'num_frames' says how many frames the network sees, not {found!r}")
         return found
 
@@ -45,9 +46,11 @@ class Task(Classifier, Preprocessed):
 
     def prepare(self, source: Any, *, num_frames: int | None = None, frame_sampling_rate: int = 1) -> Arrays:
         """pixel_values: (T, 3, H, W) float32, of frames at even distances."""
+        check_count("num_frames", num_frames)
+        check_count("frame_sampling_rate", frame_sampling_rate)
         wanted = num_frames or self.frames
-        if frame_sampling_rate < 1:
-            raise InputError(f"frame_sampling_rate is at least 1, not {frame_sampling_rate}")
+        if wanted > MOST:
+            raise InputError(f"num_frames is at most {MOST}, not {wanted}")
         last = wanted * frame_sampling_rate - 1
         frames = list(islice(iter(self.open(source)), last + 1))
         if not frames:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
+from sensorium.errors import check_count
 from sensorium.media import drawing, image, prompts, text
 from sensorium.ops import batches, boxes, classification, coco_ap
 from sensorium.ops.detection import Box
@@ -129,7 +130,7 @@ class Task(Prompted):
             InputError: there are no labels.
         """
         labels = prompts.labels(candidate_labels)
-        classification.check_count("top_k", top_k)
+        check_count("top_k", top_k)
         least = threshold
         if least is None:
             least = USUAL_GROUNDED if self.family in GROUNDED else USUAL

@@ -88,3 +88,14 @@ def test_features_are_particular():
         {"feature_extractor_type": "ParakeetFeatureExtractor"}, audio.Audio(np.ones(160, np.float32), 16000)
     )
     assert np.isfinite(one["input_features"]).all()
+
+
+def test_an_empty_file_is_called_empty(tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"")
+    for source in (path, b""):
+        with pytest.raises(InputError, match=r"the file is empty \(0 bytes\)"):
+            audio.load(source)
+    path.write_bytes(b"no sound")
+    with pytest.raises(InputError, match=r"^[^:]*a\.wav: not a sound that can be read: Format not recognised\.$"):
+        audio.load(path)

@@ -35,5 +35,8 @@ def test_the_number_of_frames_is_needed() -> None:
     with pytest.raises(InputError, match="num_frames"):
         make(num_frames=None).prepare(CLIP)
     assert make(num_frames=None, frames_per_clip=3).frames == 3
+    for wrong in (0, -1, 10**6):
+        with pytest.raises(InputError, match=f"num_frames is at .*, not {wrong}"):
+            make().prepare(CLIP, num_frames=wrong)
     with pytest.raises(InputError, match="frame_sampling_rate"):
         make().prepare(CLIP, frame_sampling_rate=0)
