@@ -117,6 +117,7 @@ def test_forms(task: Task) -> None:
         {"choices": ["a"], "regex": "b"},
         {"json_schema": {"type": "nonsense"}},
         {"repetition_penalty": 0.0},
+        {"no_repeat_ngram_size": -1},
     ],
     ids=str,
 )

@@ -53,9 +53,9 @@ def rules(
         filling = None if mask is None or mask.all() else (mask != 0).argmax(axis=1)
         found.append(RepetitionPenalty(_positive("repetition_penalty", penalty), filling))
     if size := config.get("no_repeat_ngram_size"):
-        found.append(no_repeat_ngram(int(size)))
+        found.append(no_repeat_ngram(int(_positive("no_repeat_ngram_size", size))))
     if (size := config.get("encoder_no_repeat_ngram_size")) and encoder_ids is not None:
-        found.append(EncoderRule(encoder_ids, _foreign_ngrams(int(size))))
+        found.append(EncoderRule(encoder_ids, _foreign_ngrams(int(_positive("encoder_no_repeat_ngram_size", size)))))
     if words := config.get("bad_words_ids"):
         found.append(bad_words([w for w in words if tuple(w) not in {(i,) for i in eos}]))
     least = prompt + config["min_new_tokens"] if config.get("min_new_tokens") else config.get("min_length")
