@@ -405,3 +405,39 @@ def test_a_checked_folder_and_a_failed_check(tmp_path: Path, capsys: pytest.Capt
     ]  # fmt: skip
     forced = sensorium.convert(*sources, out=tmp_path / "bad", check=tmp_path / "wrong.npz", force=True)
     assert forced["verdict"] == "fail"
+
+
+# Detectors in two steps
+
+
+def test_regions_where_nothing_is_moved_are_the_best_anchors(tmp_path: Path) -> None:
+    settings = (
+        "feat_stride: 8 base_size: 8 min_size: 1 ratio: 1 scale: 1 pre_nms_topn: 5 post_nms_topn: 3 nms_thresh: 0.5"
+    )
+    text = given((1, 2, 3, 4)) + given((1, 4, 3, 4), "moves") + given((1, 3), "im_info")
+    text += layer("Proposal", f"proposal_param {{ {settings} }}", ("data", "moves", "im_info"), ("rois", "probs"))
+    x = array(1, 2, 3, 4)
+    zero, size = np.zeros((1, 4, 3, 4), np.float32), np.float32([[20, 32, 1]])
+    rois, probs = convert(tmp_path, text, EMPTY)(data=x, moves=zero, im_info=size)
+    order = np.argsort(-x[0, 1].reshape(-1))[:3]
+    y, left = order // 4 * 8.0, order % 4 * 8.0
+    # The centre of an anchor of 8 pixels, 0 to 7, plus and minus 4; within the picture of 20 by 32.
+    wanted = np.stack([0 * y, left, y, np.minimum(left + 8, 31), np.minimum(y + 8, 19)], 1)
+    np.testing.assert_allclose(rois, wanted, atol=1e-4)
+    np.testing.assert_allclose(probs[:, 0], x[0, 1].reshape(-1)[order])
+
+
+def test_parts_of_regions_have_channels_of_their_own(tmp_path: Path) -> None:
+    x = array(1, 8, 6, 6)
+    rois = np.float32([[0, 1, 2, 4, 5], [0, 0, 0, 5, 5]])
+    text = given(x.shape) + given((2, 5), "rois")
+    text += layer(
+        "PSROIPooling", "psroi_pooling_param { output_dim: 2 group_size: 2 spatial_scale: 1 }", ("data", "rois")
+    )
+    (found,) = convert(tmp_path, text, EMPTY)(data=x, rois=rois)
+    for roi, kind, i, j in np.ndindex(2, 2, 2, 2):
+        _, left, top, right, bottom = rois[roi].astype(int)
+        size = (bottom + 1 - top) // 2, (right + 1 - left) // 2
+        rows, columns = top + i * size[0], left + j * size[1]
+        part = x[0, (kind * 2 + i) * 2 + j, rows : rows + size[0], columns : columns + size[1]]
+        np.testing.assert_allclose(found[roi, kind, i, j], part.mean(), atol=1e-5)

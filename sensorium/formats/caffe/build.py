@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from sensorium.errors import InputError
-from sensorium.formats.caffe import detection, layers, recurrent
+from sensorium.formats.caffe import detection, layers, recurrent, regions
 from sensorium.formats.caffe.net import DATA, TRAINING, Layer, Net
 from sensorium.formats.shared.graph import Graph
 from sensorium.formats.shared.source import Options
 
 # Layers that the trained file need not hold anything for, though it may.
-TABLE = {**layers.TABLE, **detection.TABLE, **recurrent.TABLE}
+TABLE = {**layers.TABLE, **detection.TABLE, **recurrent.TABLE, **regions.TABLE}
 RECURRENT = frozenset(recurrent.TABLE)
 
 
@@ -184,7 +184,9 @@ def _add(
     found = [outputs] if isinstance(outputs, str) else list(outputs)
     if len(found) < len(layer.tops):
         raise layer.fault(f"has {len(layer.tops)} tops where {len(found)} can be converted")
-    settled = all(b in blobs.fixed for b in layer.bottoms) or convert in layers.SETTLING or _single(layer)
+    settled = (
+        all(b in blobs.fixed for b in layer.bottoms) or convert in layers.SETTLING | regions.SETTLING or _single(layer)
+    )
     for top, value in zip(layer.tops, found):
         blobs.values[top] = value
         (blobs.fixed.add if settled else blobs.fixed.discard)(top)
