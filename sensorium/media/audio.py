@@ -17,6 +17,7 @@ import soundfile
 import soxr
 
 from sensorium.errors import InputError
+from sensorium.media.recording import Recording
 from sensorium.ops import mel
 from sensorium.ops.mel import Mel
 
@@ -24,6 +25,9 @@ Floats = npt.NDArray[np.float32]
 
 MAX_SECONDS = 4 * 3600
 """Longest sound that is decoded."""
+
+LONG = 600
+"""Seconds of a file that are kept in memory; the samples of a longer one are kept on disk."""
 
 FAMILIES = (
     "Data2VecAudio",
@@ -39,6 +43,9 @@ FAMILIES = (
 )
 """Names of architectures that hear, where the ending of a class name does not tell: classifiers of sequences."""
 
+BLOCK = 1 << 20
+"""Samples of each channel that are decoded at once."""
+
 LOG_GUARD = 2.0**-24
 EPSILON = 1e-5
 KALDI_FLOOR = 1.192092955078125e-07
@@ -49,7 +56,7 @@ class Audio:
     """A sound with one channel.
 
     Attributes:
-        samples: (N,) float32, -1..1.
+        samples: (N,) float32, -1..1; of a long file a `Recording`, whose slices are arrays.
         rate: samples per second.
     """
 
@@ -77,14 +84,14 @@ def load(source: Any, rate: int | None = None, longest: float | None = None) -> 
     elif isinstance(source, tuple):
         found, where = _from_samples(*source), "the sound"
     elif isinstance(source, bytes | bytearray | memoryview):
-        found, where = _read(io.BytesIO(source), "the sound"), "the sound"
+        found, where = _read(io.BytesIO(source), "the sound", rate), "the sound"
     elif isinstance(source, str | Path):
-        found, where = _read(Path(source), str(source)), str(source)
+        found, where = _read(Path(source), str(source), rate), str(source)
     else:
         raise InputError(f"a sound file is needed, not {type(source).__name__}")
     if not len(found.samples):
         raise InputError(f"{where}: has no samples")
-    if not np.isfinite(found.samples).all():
+    if isinstance(found.samples, np.ndarray) and not np.isfinite(found.samples).all():
         raise InputError(f"{where}: has samples that are not finite")
     if longest is not None and found.seconds > longest:
         raise InputError(f"{where}: lasts {found.seconds:.0f} s; at most {longest:g} s are taken: split it")
@@ -110,25 +117,43 @@ def _from_samples(samples: Any, rate: Any) -> Audio:
     return Audio(array, rate)
 
 
-def _read(file: io.BytesIO | Path, where: str) -> Audio:
+def _read(file: io.BytesIO | Path, where: str, rate: int | None) -> Audio:
+    """A file at this rate (None: its own), decoded and resampled block by block."""
     if isinstance(file, Path) and not file.is_file():
         raise InputError(f"{where}: no such file")
     if not (file.stat().st_size if isinstance(file, Path) else file.getbuffer().nbytes):
         raise InputError(f"{where}: the file is empty (0 bytes)")
     try:
         with soundfile.SoundFile(file) as sound:
-            # A header may claim any length: no more is read than is allowed.
-            limit = MAX_SECONDS * sound.samplerate
-            blocks, total = [], 0
-            while True:
-                block = sound.read(1 << 20, dtype="float32", always_2d=True)
-                total += len(block)
-                if total > limit:
+            own = sound.samplerate
+            rate = rate or own
+            resampler = soxr.ResampleStream(own, rate, 1, dtype="float32", quality="HQ") if rate != own else None
+            blocks: list[Floats] = []
+            recording: Recording | None = None
+            total, last = 0, False
+            while not last:
+                read = sound.read(BLOCK, dtype="float32", always_2d=True)
+                total, last = total + len(read), len(read) < BLOCK
+                # A header may claim any length: no more is read than is allowed.
+                if total > MAX_SECONDS * own:
                     raise InputError(f"{where}: longer than {MAX_SECONDS // 3600} hours: split it")
-                blocks.append(block.mean(axis=1, dtype=np.float32))
-                if len(block) < 1 << 20:
-                    break
-            return Audio(np.concatenate(blocks), sound.samplerate)
+                block: Floats = read.mean(axis=1, dtype=np.float32)
+                if not np.isfinite(block).all():
+                    raise InputError(f"{where}: has samples that are not finite")
+                if resampler is not None:
+                    block = np.asarray(resampler.resample_chunk(block, last=last), np.float32)
+                if recording is None and total > LONG * own:
+                    recording = Recording()
+                    for earlier in blocks:
+                        recording.append(earlier)
+                    blocks = []
+                if recording is None:
+                    blocks.append(block)
+                else:
+                    recording.append(block)
+            # Of a recording, slices are taken: they are arrays.
+            samples: Any = np.concatenate(blocks) if recording is None else recording
+            return Audio(samples, rate)
     except (soundfile.LibsndfileError, RuntimeError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0].removeprefix(f"Error opening {str(file)!r}: ")
         raise InputError(f"{where}: not a sound that can be read: {reason}") from None
@@ -177,7 +202,7 @@ def features(config: Mapping[str, Any], audio: Audio) -> dict[str, np.ndarray]:
     extract = EXTRACTORS.get(str(kind))
     if extract is None:
         raise InputError(f"preprocessor_config.json: feature_extractor_type '{kind}' is none that is known here")
-    return extract(config, audio.samples)
+    return extract(config, np.asarray(audio.samples))
 
 
 def sampling_rate(config: Mapping[str, Any]) -> int:
@@ -238,14 +263,48 @@ def _parakeet(config: Mapping[str, Any], samples: Floats) -> dict[str, np.ndarra
 
 def _whisper(config: Mapping[str, Any], samples: Floats) -> dict[str, np.ndarray]:
     """(bands, frames) of `chunk_length` seconds: what is shorter ends in silence, what is longer is cut."""
-    rate, hop = sampling_rate(config), config.get("hop_length", 160)
-    size = config.get("n_fft", 400)
-    length = int(config.get("n_samples") or config.get("chunk_length", 30) * rate)
-    filled = np.pad(samples[:length], (0, max(0, length - len(samples))))
-    how = Mel(rate, config.get("feature_size", 80), size, hop, size, high=8000.0)
-    found = np.log10(np.maximum(1e-10, mel.energies(filled, how)))[:, :-1]
-    found = (np.maximum(found, found.max() - 8.0) + 4.0) / 4.0
-    return {"input_features": found.astype(np.float32)}
+    length = int(config.get("n_samples") or config.get("chunk_length", 30) * sampling_rate(config))
+    found = Spectrogram(config, np.pad(samples[:length], (0, max(0, length - len(samples)))))
+    return {"input_features": found[:, :]}
+
+
+class Spectrogram:
+    """Whisper's features of a sound of any length, computed where they are read: an array of which slices are taken.
+
+    Args:
+        config: preprocessor_config.json: `feature_size` (bands), `hop_length`, `n_fft`.
+        samples: (N,) float32, or a `Recording`.
+
+    Attributes:
+        shape: (bands, frames).
+    """
+
+    def __init__(self, config: Mapping[str, Any], samples: Any) -> None:
+        size, self._hop = config.get("n_fft", 400), config.get("hop_length", 160)
+        bands = config.get("feature_size", 80)
+        self._how = Mel(sampling_rate(config), bands, size, self._hop, size, high=8000.0, centre=None)
+        self._samples = samples
+        self.shape = (bands, len(samples) // self._hop)
+        self._short = self._logarithms(0, self.shape[1]) if self.shape[1] <= mel.BLOCK else None
+        starts = range(0, self.shape[1], mel.BLOCK)
+        # What is quieter than a hundred-millionth of the loudest place of the whole sound is as good as silent.
+        blocks = [self._short] if self._short is not None else (self._logarithms(i, i + mel.BLOCK) for i in starts)
+        self._floor = max(float(block.max(initial=-10.0)) for block in blocks) - 8.0
+
+    def __getitem__(self, key: tuple[slice, slice]) -> Floats:
+        start, stop, _ = key[1].indices(self.shape[1])
+        found = self._logarithms(start, stop) if self._short is None else self._short[:, start:stop]
+        found = found[key[0]]
+        return ((np.maximum(found, self._floor) + 4.0) / 4.0).astype(np.float32)
+
+    def _logarithms(self, start: int, stop: int) -> npt.NDArray[np.float64]:
+        """Of the energies of these frames, each with its sample in the middle; the sound is reflected at its ends."""
+        stop, half = min(stop, self.shape[1]), self._how.frame // 2
+        first = start * self._hop - half
+        last = max(start, stop - 1) * self._hop - half + self._how.frame
+        inside = self._samples[max(0, first) : last]
+        around = np.pad(inside, (max(0, -first), max(0, last - len(self._samples))), mode="reflect")
+        return np.log10(np.maximum(1e-10, mel.energies(around, self._how)))[:, : max(0, stop - start)]
 
 
 def _kaldi(samples: Floats, how: Mel) -> Floats:

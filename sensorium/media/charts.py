@@ -6,6 +6,7 @@ import functools
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -208,8 +209,8 @@ def sound(samples: np.ndarray, seconds: float, size: tuple[int, int] = (720, 240
     Args:
         samples: (N,) of one channel.
     """
-    pieces = np.array_split(np.abs(samples), max(1, min(600, len(samples))))
-    loudness = [float(piece.max(initial=0)) for piece in pieces]
+    edges = np.linspace(0, len(samples), max(1, min(600, len(samples))) + 1).astype(int)
+    loudness = [float(np.abs(samples[a:b]).max(initial=0)) for a, b in pairwise(edges)]
     return lines({"loudness": (np.linspace(0, seconds, len(loudness)).tolist(), loudness)}, "", "seconds", size)
 
 

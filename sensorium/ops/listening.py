@@ -20,7 +20,7 @@ from sensorium.ops.whisper import Piece
 STRIDE = 2
 """Frames of features that become one state of the encoder: its second convolution has this stride."""
 
-AT_ONCE = 16
+AT_ONCE = 8
 """Stretches that are heard together."""
 
 
@@ -29,14 +29,14 @@ class Reading:
     """A sound and how far it has been heard.
 
     Attributes:
-        features: (bands, frames) float32, at least one stretch.
+        features: (bands, frames) float32, at least one stretch: an array, or what has its shape and slices.
         sounding: frames of the sound itself, without what fills it up.
         stride: of the piece that it is, see `whisper.Piece`.
         seek: the frame to go on from.
         rounds: stretches heard so far.
     """
 
-    features: np.ndarray
+    features: Any
     sounding: int
     stride: tuple[float, float, float] | None = None
     seek: int = 0

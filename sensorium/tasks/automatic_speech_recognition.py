@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
+from itertools import islice
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -29,6 +30,11 @@ GENERATING = ("ForConditionalGeneration", "ForSpeechToText", "SpeechEncoderDecod
 
 AT_ONCE = 16
 """Pieces of sound that are heard together."""
+
+IN_MEMORY = 32
+"""Pieces of sound that are prepared together."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +192,7 @@ class Task:
         return text.tokenizer(self.tokenizer)
 
     def open(self, source: Any) -> Audio:
-        return audio.load(source, self.rate, None if self.is_whisper else MAX_SECONDS)
+        return audio.load(source, self.rate)
 
     def prepare(self, source: Audio) -> Arrays:
         """`input_features` or `input_values` float32, and mostly `attention_mask` int64."""
@@ -301,7 +307,7 @@ class Task:
             chosen, return_timestamps = return_timestamps, True
         if not return_timestamps:
             chosen = None
-        pieces = [list(self.pieces(source, chunk_length_s, stride_length_s)) for source in sources]
+        pieces = [self.pieces(source, chunk_length_s, stride_length_s) for source in sources]
         given = {"num_beams": num_beams, "max_new_tokens": max_new_tokens}
         settings = {**self.generation, **{name: value for name, value in given.items() if value is not None}}
         if self.is_whisper:
@@ -310,23 +316,27 @@ class Task:
             if chosen is not None:
                 raise InputError("this model does not tell times")
             return [Transcript(said) for said in self._written(nets, pieces, settings)]
-        items = [self.prepare(piece.sound) for own in pieces for piece in own]
-        labels: list[np.ndarray] = [np.zeros(0, np.int64)] * len(items)
-        for i, outputs in batches.outputs(nets["model"], items, self.padding, AT_ONCE):
-            labels[i] = self._labels(outputs["logits"][: self.frames(_length(items[i]))])
-        answers, rest = [], iter(labels)
-        for source, own in zip(sources, pieces):
-            joined = np.concatenate([self._own(piece, next(rest)) for piece in own])
-            answers.append(self._said(joined, source.seconds, chosen))
-        return answers
+        labels: list[list[np.ndarray]] = [[] for _ in sources]
+        for group in _several((number, piece) for number, own in enumerate(pieces) for piece in own):
+            items = [self.prepare(piece.sound) for _, piece in group]
+            found = dict(batches.outputs(nets["model"], items, self.padding, AT_ONCE))
+            for i, (number, piece) in enumerate(group):
+                frames = self._labels(found[i]["logits"][: self.frames(_length(items[i]))])
+                labels[number].append(self._own(piece, frames))
+        return [self._said(np.concatenate(own), source.seconds, chosen) for source, own in zip(sources, labels)]
 
     def pieces(self, source: Audio, seconds: float | None, stride: float | None) -> Iterator[Piece]:
         """The pieces of a sound that are heard one by one: equal ones that overlap, or the whole.
 
         Raises:
-            InputError: the overlaps are longer than the pieces.
+            InputError: the overlaps are longer than the pieces, or the whole is too long to be heard at once.
         """
         if not seconds:
+            if source.seconds > MAX_SECONDS and not self.is_whisper:
+                raise InputError(
+                    f"the sound lasts {source.seconds:.0f} s; at most {MAX_SECONDS} s are heard at once: "
+                    "give chunk_length_s, for example 20"
+                )
             yield Piece(source)
             return
         step = 1 if self.generates else self.samples_per_frame
@@ -351,9 +361,21 @@ class Task:
         frames = round(length / self.samples_per_frame)
         return labels[round(left / length * frames) : frames - round(right / length * frames)]
 
-    def _written(self, nets: Nets, pieces: Sequence[Sequence[Piece]], settings: dict[str, Any]) -> Iterator[str]:
+    def _written(self, nets: Nets, pieces: Sequence[Iterable[Piece]], settings: dict[str, Any]) -> Iterator[str]:
         """The texts that an encoder and a decoder write, those of a sound's pieces joined where they agree."""
-        items = [self.prepare(piece.sound) for own in pieces for piece in own]
+        special = self._special
+        texts: list[list[int]] = [[] for _ in pieces]
+        for several in _several((number, piece) for number, own in enumerate(pieces) for piece in own):
+            written = self._tokens_of(nets, [piece.sound for _, piece in several], settings)
+            for (number, _), tokens in zip(several, written):
+                joined, new = texts[number], [token for token in tokens if token not in special]
+                joined += new[_overlap(joined, new) if joined else 0 :]
+        for joined in texts:
+            yield self._text(joined).strip()
+
+    def _tokens_of(self, nets: Nets, sounds: Sequence[Audio], settings: dict[str, Any]) -> list[list[int]]:
+        """The tokens that an encoder and a decoder write of each sound."""
+        items = [self.prepare(sound) for sound in sounds]
         found: list[list[int]] = [[] for _ in items]
         start = self._setting(settings, "decoder_start_token_id", "bos_token_id")
         search = Settings.of(settings, prompt=1)
@@ -367,19 +389,12 @@ class Task:
                 prompt = np.full((len(rows), 1), start, np.int64)
                 for i, tokens in zip(rows, generate(decoder, prompt, search)):
                     found[i] = tokens
-        special = self._special
-        rest = iter(found)
-        for own in pieces:
-            joined: list[int] = []
-            for _ in own:
-                new = [token for token in next(rest) if token not in special]
-                joined += new[_overlap(joined, new) if joined else 0 :]
-            yield self._text(joined).strip()
+        return found
 
     def _heard(
         self,
         nets: Nets,
-        pieces: Sequence[Sequence[Piece]],
+        pieces: Sequence[Iterable[Piece]],
         settings: dict[str, Any],
         granularity: str | None,
         language: str | None,
@@ -398,23 +413,29 @@ class Task:
             listener.begin, listener.eos, self._special, lambda tokens: text.decode(self._decoder, tokens)
         )
         for own in pieces:
-            readings = []
-            for piece in own:
-                samples = max(listener.size * hop, len(piece.sound.samples))
-                arrays = audio.features({**self.preprocessor, "n_samples": samples}, piece.sound)
-                stride = None
-                if piece.stride is not None:
-                    length, left, right = piece.stride
-                    stride = (length / self.rate, left / self.rate, right / self.rate)
-                sounding = -(-len(piece.sound.samples) // hop)
-                readings.append(Reading(arrays["input_features"], sounding, stride))
-            if len(own) == 1 and granularity is None and readings[0].features.shape[1] > listener.size:
-                listener.times = True  # without times, nothing says where to go on
-            parts = whisper.join(listener.hear(readings), known, precision, listener.size // STRIDE, words)
+            heard: list[whisper.Piece] = []
+            for group in _several(own):
+                readings = [self._reading(piece, listener.size * hop) for piece in group]
+                if group[0].stride is None and granularity is None and readings[0].features.shape[1] > listener.size:
+                    listener.times = True  # without times, nothing says where to go on
+                heard += listener.hear(readings)
+            parts = whisper.join(heard, known, precision, listener.size // STRIDE, words)
             said = "".join(part.text for part in parts)
             if words:
                 parts = [word for part in parts for word in part.words]
             yield Transcript(said, [Chunk(part.text, part.timestamp) for part in parts] if granularity else [])
+
+    def _reading(self, piece: Piece, least: int) -> Reading:
+        """A piece for Whisper, filled up to so many samples."""
+        samples: Any = piece.sound.samples
+        if len(samples) < least:
+            samples = np.pad(samples, (0, least - len(samples)))
+        stride = None
+        if piece.stride is not None:
+            length, left, right = piece.stride
+            stride = (length / self.rate, left / self.rate, right / self.rate)
+        sounding = -(-len(piece.sound.samples) // int(self.preprocessor.get("hop_length", 160)))
+        return Reading(audio.Spectrogram(self.preprocessor, samples), sounding, stride)
 
     def _text(self, tokens: list[int]) -> str:
         """The text of tokens: by tokenizer.json, or else from the pieces of words in vocab.json."""
@@ -463,6 +484,13 @@ class Task:
         picture = charts.sound(found.samples, found.seconds)
         picture = drawing.caption(picture, f"heard: {result.text or '(nothing)'}", 8)
         return picture if truth is None else drawing.caption(picture, f"said: {truth}", 8)
+
+
+def _several(pieces: Iterable[T]) -> Iterator[list[T]]:
+    """As many pieces at a time as are kept in memory."""
+    waiting = iter(pieces)
+    while group := list(islice(waiting, IN_MEMORY)):
+        yield group
 
 
 def _length(arrays: Arrays) -> int:

@@ -8,6 +8,7 @@ import soundfile
 
 from sensorium.errors import InputError
 from sensorium.media import audio
+from sensorium.media.recording import Recording
 
 
 def wave(rate=8000, seconds=0.5, channels=1):
@@ -30,6 +31,37 @@ def test_files_of_many_kinds(tmp_path, kind):
     assert found.samples.dtype == np.float32
     assert abs(len(found.samples) - 4000) < 1500
     assert abs(np.abs(found.samples).max() - 0.375) < 0.05
+
+
+@pytest.mark.parametrize("rate", [None, 16000])
+@pytest.mark.parametrize("blocks", [1, 3.5])
+def test_long_files_stay_on_disk_and_say_the_same(tmp_path, monkeypatch, rate, blocks):
+    monkeypatch.setattr(audio, "BLOCK", 1000)
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, (int(1000 * blocks), 2)), 8000)
+    short = audio.load(tmp_path / "a.wav", rate)
+    monkeypatch.setattr(audio, "LONG", 0.05)
+    long = audio.load(tmp_path / "a.wav", rate)
+    assert isinstance(short.samples, np.ndarray)
+    assert isinstance(long.samples, Recording)
+    assert (len(long.samples), long.seconds) == (len(short.samples), short.seconds)
+    np.testing.assert_array_equal(np.asarray(long.samples), short.samples)
+    np.testing.assert_array_equal(long.samples[300:700], short.samples[300:700])
+    np.testing.assert_array_equal(long.samples[-5:], short.samples[-5:])
+    whole, _ = soundfile.read(tmp_path / "a.wav", dtype="float32")
+    whole = audio.load((whole.mean(1), 8000), rate)
+    np.testing.assert_array_equal(whole.samples, short.samples)
+
+
+def test_whispers_features_are_read_stretch_by_stretch(monkeypatch):
+    samples = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
+    samples[4000:] *= 1e-4  # below what the loudest place makes silent
+    config = {"feature_size": 80, "sampling_rate": 16000, "n_samples": len(samples)}
+    whole = audio._whisper(config, samples)["input_features"]
+    monkeypatch.setattr(audio.mel, "BLOCK", 7)
+    found = audio.Spectrogram(config, samples)
+    assert found.shape == whole.shape == (80, 100)
+    for start, stop in ((0, 100), (0, 1), (30, 61), (99, 120), (100, 130)):
+        np.testing.assert_array_equal(found[:, start:stop], whole[:, start:stop])
 
 
 def test_resampling_keeps_the_tone():

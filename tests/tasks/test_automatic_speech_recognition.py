@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
-from transformers import ParakeetCTCConfig, ParakeetForCTC, Wav2Vec2CTCTokenizer
+import soundfile
+from transformers import ParakeetCTCConfig, ParakeetForCTC, Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2ForCTC
 
+import sensorium
 from sensorium.errors import InputError
 from sensorium.media.audio import Audio
 from sensorium.tasks import options, to_json
@@ -90,8 +95,8 @@ def test_limits():
     t = task()
     with pytest.raises(InputError, match="no samples"):
         t.open((np.zeros(0), 16000))
-    with pytest.raises(InputError, match="at most"):
-        t.open((np.zeros(100 * (MAX_SECONDS + 1), np.float32), 100))
+    with pytest.raises(InputError, match="give chunk_length_s"):
+        list(t.pieces(Audio(np.zeros(100 * (MAX_SECONDS + 1), np.float32), 100), None, None))
     with pytest.raises(InputError, match="too short"):
         t.prepare(Audio(np.zeros(8, np.float32), 16000))
     assert t.open((np.zeros(8000, np.float32), 8000)).rate == 16000
@@ -147,3 +152,50 @@ def test_long_sounds_are_heard_in_pieces():
         t.predict({"model": Letters()}, [sound], chunk_length_s=1.0, stride_length_s=0.6)
     with pytest.raises(InputError, match="granularity"):
         t.predict({"model": Letters()}, [sound], return_timestamps=True, granularity="sentence")
+
+
+RESIDENT = """
+import json, sys, threading, time, sensorium
+model, options, seen, heard = sensorium.load(sys.argv[1]), json.loads(sys.argv[2]), [], threading.Event()
+def watch():
+    while not heard.wait(0.05):
+        seen.append(int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20)
+watching = threading.Thread(target=watch)
+watching.start()
+model.predict(sys.argv[3], **options)
+heard.set()
+watching.join()
+half = len(seen) // 2
+print(max(seen[:half]), max(seen[half:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from /proc: use Linux")
+@pytest.mark.parametrize("kind", ["whisper", "whisper in pieces", "wav2vec2 in pieces"])
+def test_two_hours_are_heard_in_constant_memory(kind, tmp_path):
+    """The second hour takes no more memory than the first."""
+    from tests.parity import architectures
+
+    cases = [case for area in architectures.areas().values() for case in area]
+    case = next(c for c in cases if c.model_type == kind.split()[0] and c.task == Task.name)
+    (tmp_path / "checkpoint").mkdir()
+    case.make(tmp_path / "checkpoint")
+    if "wav2vec2" in kind:  # frames of 20 ms, as real ones have
+        config = Wav2Vec2Config.from_pretrained(tmp_path / "checkpoint")
+        config.conv_kernel, config.conv_stride = [10, 3, 3, 3, 3, 2, 2], [5, 2, 2, 2, 2, 2, 2]
+        config.conv_dim, config.num_feat_extract_layers = [16] * 7, 7
+        Wav2Vec2ForCTC(config).save_pretrained(tmp_path / "checkpoint")
+    sensorium.convert(tmp_path / "checkpoint", out=tmp_path / "model", task=Task.name, force=True)
+    options = {"max_new_tokens": 4} if "whisper" in kind else {}
+    if "pieces" in kind:
+        options["chunk_length_s"] = 20
+    rng = np.random.default_rng(0)
+    with soundfile.SoundFile(tmp_path / "a.wav", "w", 8000, 2, "PCM_16") as file:
+        for _ in range(120):
+            file.write(rng.normal(0, 0.1, (8000 * 60, 2)))
+    command = [sys.executable, "-c", RESIDENT, tmp_path / "model", json.dumps(options), tmp_path / "a.wav"]
+    run = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
+    first, second = (int(number) for number in run.stdout.split())
+    assert second - first < 64  # MB

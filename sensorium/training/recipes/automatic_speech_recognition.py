@@ -292,7 +292,7 @@ def _vary(
         total += sound.seconds
         if i != index and total > 20:  # joining long sentences teaches nothing more
             break
-        x = sound.samples
+        x = np.asarray(sound.samples)
         if p["speed"]:
             pace = factor * float(np.exp(rng.uniform(-0.3, 0.3) * np.log1p(p["speed"])))
             x = np.asarray(soxr.resample(x, rate * pace, rate, quality="LQ"), np.float32)
