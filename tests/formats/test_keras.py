@@ -235,3 +235,13 @@ def test_damaged_descriptions_end_in_one_line(kind: str, tmp_path: Path) -> None
         formats.read([path]).model()
 
     assert survive(data, 200, work)[1] > 60
+
+
+def test_what_training_needs_of_a_wrapper_is_left_out(tmp_path: Path) -> None:
+    wrapper = {"class_name": "SpectralNormalization", "config": {"name": "d", "layer": dense("inner")}}
+    path = h5(tmp_path / "m.h5", sequential(wrapper))
+    with h5py.File(path, "a") as file:
+        group = file["model_weights/d"]
+        group.attrs["weight_names"] = np.array([b"d/kernel:0", b"d/bias:0", b"d/vector_u:0"])
+        group["d/vector_u:0"] = np.ones((1, 2), np.float32)
+    np.testing.assert_allclose(run(formats.read([path]), X), X @ KERNEL + [1, -1], rtol=1e-6)

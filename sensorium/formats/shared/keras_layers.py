@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sensorium.formats.shared.keras_base import END, LAYERS, Layer, Net, Value, activate, layer
+from sensorium.formats.shared.keras_weights import Flat
 
 Extra = Mapping[str, Any]
 
@@ -123,7 +124,11 @@ def _wrapped(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Any:
     spec = part.config.get("layer")
     if not isinstance(spec, dict):
         raise part.fault("has no layer")
-    return net.apply(spec, part.weights.part("layer", 0, 1), inputs, extra)
+    weights = part.weights.part("layer", 0, 1)
+    if isinstance(weights, Flat):  # the layer's own, and a vector that only training needs
+        kept = [item for item in weights.items if "vector_u" not in item[0]]
+        weights = Flat(kept, weights.where)
+    return net.apply(spec, weights, inputs, extra)
 
 
 @layer("Masking")
