@@ -12,6 +12,7 @@ from sensorium.formats.shared.archive import open_zip
 from sensorium.formats.shared.graph import Graph
 from sensorium.formats.shared.keras_base import LAYERS, Dialect
 from sensorium.formats.shared.keras_model import CODE, MODELS, OURS, Builder, entries, modern
+from sensorium.formats.shared.keras_ops import OPS
 from sensorium.formats.shared.keras_weights import Legacy, Tree, Weights
 from sensorium.formats.shared.report import Report
 from sensorium.formats.shared.source import File, Options, nature
@@ -176,6 +177,8 @@ def _layers(model: dict[str, Any], report: Report, version: int) -> None:
         module = str(entry.get("module") or "keras")
         config = entry["config"] if isinstance(entry["config"], dict) else {}
         known = modern(kind, config)[0] in LAYERS or kind in MODELS | CODE or kind == "InputLayer"
+        if module.startswith("keras.src.ops"):
+            known = kind in OPS
         is_layer = known or ".layers" in module or "inbound_nodes" in entry or module.split(".")[0] not in OURS
         if kind in MODELS:
             continue

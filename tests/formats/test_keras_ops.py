@@ -124,6 +124,13 @@ def test_functions(
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
+def test_functions_are_inspected(tmp_path: Path) -> None:
+    report = formats.inspect([archive(tmp_path / "m.keras", [node("Abs", [tensor("x", [None, 4, 6])])], [4, 6])])
+    assert report["convertible"]
+    report = formats.inspect([archive(tmp_path / "m.keras", [node("Beam", [tensor("x", [None, 4, 6])])], [4, 6])])
+    assert "unknown classes: Beam" in report["why_not"]
+
+
 @pytest.mark.parametrize(("kind", "number", "wanted"), [
     ("Add", 1.5, (I + 1.5).astype(np.float32)), ("Multiply", 2, I * 2), ("TrueDivide", 2, (I / 2).astype(np.float32)),
     ("FloorDivide", -2, I // -2), ("Mod", -3, I % -3), ("Greater", 2, I > 2), ("LeftShift", 2, I << 2),
