@@ -172,7 +172,7 @@ def _guarded(module: ModuleType, files: Sequence[File], work: Any) -> Any:
                 raise
             raise type(error)(text + misnamed) from None
         raise type(error)(f"{files[0].path}: {text}{misnamed}") from None
-    except (ValueError, KeyError, IndexError, TypeError, OverflowError, RecursionError, AttributeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, ArithmeticError, RecursionError, AttributeError) as error:
         raise InputError(
             f"{files[0].path}: corrupt, or not a {module.TITLE} model that can be read "
             f"({type(error).__name__}: {' '.join(str(error).split())[:120]})"

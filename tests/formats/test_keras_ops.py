@@ -253,3 +253,18 @@ def test_texts_that_are_none_can_be_printed(tmp_path: Path) -> None:
     with pytest.raises(InputError) as raised:
         formats.read([tmp_path / "m.h5"])
     str(raised.value).encode("utf-8")
+
+
+@pytest.mark.parametrize(("kind", "config"), [
+    ("Diff", {"n": 1 << 30}),
+    ("Repeat", {"repeats": [1 << 40] * 4, "axis": 1}),
+    ("STFT", {"sequence_length": 2, "sequence_stride": 1, "fft_length": 1 << 20}),
+    ("RFFT", {"fft_length": 1 << 30}),
+    ("Tile", {"repeats": [1 << 20, 1 << 20, 1]}),
+    ("OneHot", {"num_classes": 1 << 40}),
+    ("Split", {"indices_or_sections": 0, "axis": 1}),
+])  # fmt: skip
+def test_numbers_that_no_network_has(kind: str, config: dict[str, Any], tmp_path: Path) -> None:
+    entry = node(kind, [tensor("x", [None, 4, 6])], **config)
+    with pytest.raises(InputError):
+        formats.read([archive(tmp_path / "m.keras", [entry], [4, 6])])

@@ -129,7 +129,7 @@ def box_decode(call: Call) -> str:
 
 def _grid(call: Call, numbers: str, height: int, width: int) -> str:
     """Where each pixel of the result looks, -1 to 1: (batch, 2, height, width) of six numbers each."""
-    if min(height, width) < 2 or height * width > 1 << 24:
+    if min(height, width) < 2 or height * width > 1 << 22:
         raise call.fault(f"a grid of {height} by {width} is not possible")
     y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
     places = np.stack([x, y, np.ones_like(x)]).reshape(3, -1).astype(np.float32)
@@ -199,6 +199,8 @@ def diag(call: Call) -> str:
     first, second = call.whole("axis1", 0), call.whole("axis2", 1)
     if len(shape) == 1:
         size = shape[0] + abs(k)
+        if size > 4096:
+            raise call.fault(f"a matrix of {size} by {size}")
         places = np.stack([np.arange(shape[0]) + max(-k, 0), np.arange(shape[0]) + max(k, 0)], 1).astype(np.int64)
         empty = call.constant(np.zeros((size, size), call.graph.dtype(call.x)))
         return str(call.add("ScatterND", empty, call.graph.constant(places), call.x))

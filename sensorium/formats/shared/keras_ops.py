@@ -887,6 +887,8 @@ def _cumprod(net: Net, x: Any, *, axis: Any, dtype: Any = None) -> str:
 def _diff(net: Net, a: Any, *, n: int = 1, axis: int = -1) -> str:
     value = tensor(net, a)
     at = axis_of(net, value, axis)
+    if not 0 <= n <= 64:
+        raise InputError(f"{n} differences are not converted")
     for _ in range(n):
         value = net.op("Sub", net.part(value, at, 1, END), net.part(value, at, 0, -1))
     return value
@@ -1017,6 +1019,8 @@ def _stft(
     net: Net, x: Any, *, sequence_length: int, sequence_stride: int, fft_length: int, window: Any = "hann",
     center: bool = True,
 ) -> list[str]:  # fmt: skip
+    if not 0 < fft_length <= 1 << 12 or sequence_length < 1:
+        raise InputError(f"a transform of {fft_length} values is not converted")
     if window not in ("hann", "hamming", None) or sequence_length > fft_length:
         raise InputError(f"a window of {str(window)[:40]} is not converted")
     turn = 2 * np.pi * np.arange(sequence_length) / sequence_length
@@ -1028,8 +1032,6 @@ def _stft(
     flat = net.op("Reshape", value, net.joined(net.ints([-1, 1]), net.sizes(value, rank - 1)))
     if center:
         flat = net.op("Pad", flat, net.ints([0, 0, fft_length // 2] * 2), mode="reflect")
-    if fft_length > 1 << 13:
-        raise InputError(f"a transform of {fft_length} values is not converted")
     angle = 2 * np.pi * np.outer(np.arange(fft_length // 2 + 1), np.arange(fft_length)) / fft_length
     results = []
     for wave in (np.cos(angle), -np.sin(angle)):

@@ -216,7 +216,7 @@ def _unfold(net: Net, x: Any, *, kernel_size: Any, dilation: Any = 1, padding: A
     value = net.real(tensor(net, x))
     size, pads = _pair(kernel_size), _pair(padding)
     count = net.size(value, 1) * size[0] * size[1]
-    if count * count > 1 << 24:
+    if not 0 < count <= 4096:
         raise InputError("patches of this size are not converted")
     kernel = net.array(np.eye(count).reshape(count, -1, *size), "patches")
     y = net.op(
@@ -235,9 +235,9 @@ def _patches(
         raise InputError("channels first are not converted")
     extent = _pair(size)
     count = net.size(value, 1)
-    kernel = np.eye(count * extent[0] * extent[1], dtype=np.float32).reshape(*extent, count, -1)
-    if kernel.size > 1 << 24:
+    if not 0 < count * extent[0] * extent[1] <= 4096:
         raise InputError("patches of this size are not converted")
+    kernel = np.eye(count * extent[0] * extent[1], dtype=np.float32).reshape(*extent, count, -1)
     return _conv(net, images, kernel, strides=_pair(extent if strides is None else strides), padding=padding,
                  data_format="channels_last", dilation_rate=dilation_rate)  # fmt: skip
 

@@ -198,6 +198,8 @@ def _repeat(net: Net, x: Any, *, repeats: Any, axis: Any = None) -> str:
     if isinstance(repeats, (list, tuple)) and len(repeats) == 1:
         repeats = repeats[0]
     if isinstance(repeats, (list, tuple, np.ndarray)):
+        if not all(isinstance(r, int) and 0 <= r < 1 << 16 for r in repeats) or sum(repeats) > 1 << 20:
+            raise InputError("so many repetitions are not converted")
         index = np.repeat(np.arange(len(repeats)), repeats)
         return net.op("Gather", value, net.ints(index.tolist()), axis=at)
     if not isinstance(repeats, int):

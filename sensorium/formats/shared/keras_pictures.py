@@ -148,7 +148,7 @@ def _adaptive(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value
     value = net.real(x.name)
     for axis, target in zip(where, targets):
         size = _size(net, x, axis)
-        if not target or size * target > 1 << 20:
+        if not 0 < target <= 4096:
             raise part.fault(f"{target} windows of {size} are not possible")
         windows = [(i * size // target, -((-(i + 1) * size) // target)) for i in range(target)]
         parts = [net.op(op, net.part(value, axis, a, b), net.ints([axis]), keepdims=1) for a, b in windows]

@@ -284,7 +284,7 @@ def rfft2(b: Builder, o: Operator) -> None:
     need(o, 2)
     g = b.graph
     rows, columns = b.known(o.inputs[1])
-    if not 0 < columns <= 1 << 12 or not 0 < rows <= 1 << 12 or rank_of(b, o.inputs[0]) < 2:
+    if not 0 < columns <= 1 << 12 or not 0 < rows <= 1 << 11 or rank_of(b, o.inputs[0]) < 2:
         raise InputError(f"a transform of {rows} by {columns} is not converted")
     x = b.numbers(o.inputs[0])
     height, width = g.shape(x)[-2:]
