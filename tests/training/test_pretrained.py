@@ -16,6 +16,7 @@ from sensorium.nets.ort import OrtNet
 from sensorium.training import export
 from sensorium.training.plan import Part
 from sensorium.training.pretrained import forms, writing
+from sensorium.training.pretrained.checkpoint import read_weights
 from tests.parity.architectures import examples
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -124,6 +125,30 @@ def test_a_module_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"Odd: model\.onnx"):
         writing.write(part, tmp_path / "model.onnx", "Odd")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_draws_random_numbers_is_refused(tmp_path: Path) -> None:
+    import transformers
+
+    config = transformers.ViTMAEConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=16, patch_size=4
+    )
+    transformers.ViTMAEModel(config).save_pretrained(tmp_path)
+    with pytest.raises(Refused, match="draws random numbers"):
+        sensorium.convert(tmp_path, out=tmp_path / "out", task="image-feature-extraction")
+
+
+def test_frames_are_called_pixel_values(tmp_path: Path) -> None:
+    import transformers
+
+    config = transformers.VJEPA2Config(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, crop_size=16, patch_size=8, frames_per_clip=2,
+        pred_hidden_size=16, pred_num_attention_heads=2, pred_num_hidden_layers=1, num_pooler_layers=1,
+    )  # fmt: skip
+    transformers.VJEPA2ForVideoClassification(config).save_pretrained(tmp_path)
+    network, missing = read_weights(transformers.VJEPA2ForVideoClassification, tmp_path)
+    assert not missing
+    assert network(pixel_values=torch.zeros(1, 2, 3, 16, 16)).logits.shape == (1, 2)
 
 
 def test_each_form_says_what_it_fits() -> None:

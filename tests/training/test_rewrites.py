@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from sensorium.nets.ort import OrtNet
+from sensorium.training import export
+from sensorium.training.plan import Part
 from sensorium.training.pretrained import rewrites
+from sensorium.training.pretrained.single import Answers, outputs_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -40,6 +46,22 @@ MODELS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+def test_a_recurrence_takes_any_number_of_tokens(tmp_path: Path) -> None:
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.MambaConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, state_size=4, use_cache=False)
+    model = transformers.MambaModel(config).eval()
+    assert rewrites.apply(model)
+    ids = torch.randint(3, 50, (2, 7))
+    module = Answers(model, ["last_hidden_state"])
+    part = Part(module, {"input_ids": ids[:, :4]}, module.names, {"input_ids": {0: "rows", 1: "time"}})
+    export.write_network(part, tmp_path / "model.onnx")
+    found = OrtNet(tmp_path / "model.onnx")({"input_ids": ids.numpy()})["last_hidden_state"]
+    with torch.no_grad():
+        assert np.allclose(found, model(ids).last_hidden_state.numpy(), atol=1e-5)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_rewritten_models_give_the_same(name: str) -> None:
     import transformers
@@ -61,3 +83,9 @@ def test_rewritten_models_give_the_same(name: str) -> None:
         after = model(**given)[0]
     kept = mask.bool() if before.shape[:2] == ids.shape and before.ndim == 3 else slice(None)
     assert torch.allclose(before[kept], after[kept], atol=1e-5)
+
+
+def test_of_a_body_its_states_are_the_answer() -> None:
+    found = dict.fromkeys(("last_hidden_state", "cls_token_value"), torch.zeros(1))  # of CvT
+    assert outputs_of(found) == ["cls_token_value"]
+    assert outputs_of(found, body=True) == ["last_hidden_state"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import logging
 import shutil
@@ -129,6 +130,10 @@ def read_weights(kind: Any, folder: Path) -> tuple[Any, list[str]]:
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             raise InputError(f"{folder}: {getattr(kind, '__name__', kind)} cannot be loaded: {reason}") from error
     network = network.float().eval()
+    takes = inspect.signature(network.forward).parameters
+    if "pixel_values_videos" in takes and "pixel_values" not in takes:  # frames, by the name that they have elsewhere
+        forward = network.forward
+        network.forward = lambda pixel_values, **others: forward(pixel_values_videos=pixel_values, **others)
     return network, list(told.get("missing_keys", ()))
 
 

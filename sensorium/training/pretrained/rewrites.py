@@ -195,6 +195,39 @@ def _real_angles(module: Any) -> None:
     home.apply_rotary_emb = turned
 
 
+def _scanned(module: Any) -> None:
+    """Mamba's recurrence is a loop in Python over the tokens; for an export it is a scan, which takes any number."""
+    home: Any = sys.modules[type(module).__module__]
+    original = home.mamba_selective_scan
+
+    def selective_scan(
+        hidden_states: Tensor, dt: Tensor, decay: Tensor, inward: Tensor, outward: Tensor, *others: Any, **given: Any
+    ) -> Any:
+        if not torch.compiler.is_exporting() or others or given.get("return_last_state"):
+            return original(hidden_states, dt, decay, inward, outward, *others, **given)
+        from torch._higher_order_ops.scan import scan
+
+        if given.get("delta_bias") is not None:
+            dt = dt + given["delta_bias"][..., None]
+        dt = nn.functional.softplus(dt) if given.get("delta_softplus") else dt
+
+        def step(state: Tensor, now: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+            dt, x, b, c = now
+            state = state * torch.exp(decay * dt[..., None]) + (dt * x)[..., None] * b[:, None]
+            return state, (state * c[:, None]).sum(-1)
+
+        rows = (dt, hidden_states, inward, outward)
+        first = torch.zeros_like(hidden_states[..., :1]).expand(-1, -1, decay.shape[-1]).clone()
+        _, found = scan(step, first, tuple(each.movedim(-1, 0).contiguous() for each in rows))
+        found = found.movedim(0, -1)
+        if given.get("D") is not None:
+            found = found + hidden_states * given["D"][:, None]
+        return found if given.get("z") is None else found * nn.functional.silu(given["z"])
+
+    if original.__name__ != selective_scan.__name__:
+        home.mamba_selective_scan = selective_scan
+
+
 # The axis of the heads, in what `apply_rotary_emb` is given.
 HEADS = {"DeepseekV2RotaryEmbedding": 1, "Llama4TextRotaryEmbedding": 2}
 SWINS = ("Swin", "Swinv2", "DonutSwin", "MaskFormerSwin")
@@ -203,6 +236,7 @@ REWRITES: dict[str, Callable[[Any], None]] = {
     **dict.fromkeys(HEADS, _real_angles),
     **dict.fromkeys(("LongformerSelfAttention", "LEDEncoderSelfAttention"), _banded_attention),
     **dict.fromkeys(("SwitchTransformersTop1Router", "NllbMoeTop2Router"), _settled_router),
+    **dict.fromkeys(("MambaMixer", "FalconMambaMixer", "JambaMambaMixer"), _scanned),
     "LEDEncoder": _unfilled,
     "LongformerModel": _longformer,
     "NllbMoeExperts": _nllb_experts,

@@ -13,6 +13,7 @@ from torch import nn
 from sensorium.errors import Refused
 from sensorium.training.plan import Part
 from sensorium.training.pretrained import rewrites
+from sensorium.training.pretrained.checkpoint import BODY as BODY_TASKS
 from sensorium.training.pretrained.checkpoint import Checkpoint
 from sensorium.training.pretrained.samples import free_axes
 from sensorium.training.pretrained.writing import write_traced
@@ -44,9 +45,15 @@ class Answers(nn.Module):
         return tuple(found[name] for name in self.names)
 
 
-def outputs_of(found: Any) -> list[str]:
-    """Names of a model's outputs that are its answer: not its inner states, unless there is nothing else."""
+def outputs_of(found: Any, body: bool = False) -> list[str]:
+    """Names of a model's outputs that are its answer: not its inner states, unless there is nothing else.
+
+    Args:
+        body: whether the states of the model's body are wanted, if it has them.
+    """
     tensors = [name for name, value in found.items() if isinstance(value, torch.Tensor)]
+    if body and BODY[0] in tensors:
+        return [name for name in tensors if name in BODY]
     answers = [name for name in tensors if not INNER.fullmatch(name) and name not in BODY]
     return answers or [name for name in tensors if name in BODY] or tensors[:1]
 
@@ -58,16 +65,21 @@ def parts(checkpoint: Checkpoint) -> dict[str, Part]:
     first, second = checkpoint.inputs
     try:
         with torch.no_grad():
-            found = model(**first, return_dict=True)
+            found, again = (model(**first, return_dict=True) for _ in range(2))
     except Exception as error:  # a model raises whatever it misses
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         given = ", ".join(first)
         raise Refused(f"{checkpoint.name} cannot be run on {given}: {reason}") from error
-    names = [name for name in outputs_of(found) if name not in checkpoint.without]
+    answers = outputs_of(found, checkpoint.task_name in BODY_TASKS)
+    names = [name for name in answers if name not in checkpoint.without]
     wanted = getattr(checkpoint.task, "outputs", None) or names
     names = [name for name in names if name in wanted] or names
     if not names:
         raise Refused(f"{checkpoint.name}: its weights lack those of its output {', '.join(checkpoint.without)}")
+    if not all(torch.allclose(found[name], again[name], 1e-3, 1e-3, equal_nan=True) for name in names):
+        raise Refused(
+            f"{checkpoint.name} answers differently each time: it draws random numbers, which is not exported"
+        )
     module = Answers(model, names)
     if rewrites.apply(model):
         with torch.no_grad():

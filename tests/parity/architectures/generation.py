@@ -121,6 +121,13 @@ DECODERS: dict[str, dict[str, Any]] = {
     "minicpm3": LATENT,
     "llama4_text": {**WIDE, "intermediate_size_mlp": 37, "num_local_experts": 4, "num_experts_per_tok": 1},
     "lfm2": {**GROUPED, "layer_types": ["conv", "full_attention"]},
+    "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8, "initializer_range": LARGE},
+    "falcon_mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8, "initializer_range": LARGE},
+    "jamba": {
+        **GROUPED, "attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1,
+        "intermediate_size": 48, "num_experts": 4, "mamba_d_state": 8, "mamba_dt_rank": 4, "use_mamba_kernels": False,
+    },
+    "bert-generation": {**COMMON, "is_decoder": True},
     "jetmoe": {
         "hidden_size": 32, "num_hidden_layers": 2, "num_key_value_heads": 2, "kv_channels": 8, "intermediate_size": 48,
         "num_local_experts": 4, "num_experts_per_tok": 2, "initializer_range": LARGE,

@@ -368,6 +368,8 @@ FAMILIES = [
     Family("jina_embeddings_v3", unigram, heads("JinaEmbeddingsV3", BODY)),
     Family("gte", pieces, heads("Gte", SEQUENCE)),
     Family("luke", byte_level, heads("Luke", SEQUENCE, TOKENS), {"entity_vocab_size": 10, "entity_emb_size": 16}),
+    Family("eurobert", byte_level, heads("EuroBert", MASKED, SEQUENCE)),
+    Family("esmc", residues, heads("Esmc", MASKED, SEQUENCE)),
     Family("mra", byte_level, heads("Mra", SEQUENCE)),
     Family("yoso", byte_level, heads("Yoso", SEQUENCE), {"use_expectation": True}),
     Family("markuplm", byte_level, heads("MarkupLM", ANSWERS), {"xpath_unit_hidden_size": 4}),
