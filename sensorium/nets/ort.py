@@ -26,8 +26,6 @@ DTYPES = {
 }
 # Moves zeros around a picture into a MaxPool, which then fills up with minus infinity (ONNX Runtime 1.31).
 WRONG = ["Pad_Fusion"]
-# Older ones know no time between one run and the next.
-SPINS_BRIEFLY = tuple(int(part) for part in ort.__version__.split(".")[:2]) >= (1, 31)
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -50,10 +48,7 @@ def session_options(threads: int | None = None) -> ort.SessionOptions:
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what is wrong is raised, and said once
     # A pool that spins halves the speed of whatever else runs on the machine; one that sleeps at once wakes up late.
-    if SPINS_BRIEFLY:
-        options.add_session_config_entry("session.intra_op.spin_duration_us", "20")
-    else:
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.intra_op.spin_duration_us", "20")
     return options
 
 
