@@ -61,10 +61,10 @@ class Task:
         if not isinstance(source, Mapping) or not all(source.get(part) is not None for part in self.parts):
             raise InputError("a text is compared with others: give both, source_sentence and sentences")
         others = source["sentences"]
-        return Pairs(
-            text.load(source["source_sentence"]),
-            [text.load(one) for one in ([others] if isinstance(others, str) else others)],
-        )
+        if not isinstance(others, (str, list, tuple)):
+            raise InputError(f"sentences: a list of texts is needed, not {type(others).__name__}")
+        listed = [others] if isinstance(others, str) else others
+        return Pairs(text.load(source["source_sentence"]), [text.load(one) for one in listed])
 
     def prepare(self, source: Pairs | str) -> Arrays:
         """The text alone: input_ids, attention_mask, token_type_ids: each (T,) int64."""

@@ -13,13 +13,14 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from sensorium.errors import InputError
+from sensorium.errors import InputError, check_count
 from sensorium.media import charts, text
 from sensorium.ops import batches, forecasts
 from sensorium.tasks import Arrays, Nets, Tally
 
 QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 MAX_VALUES = 10_000_000
+ROUNDS = 256  # how often a model may go on from its own answers
 
 
 @dataclass
@@ -137,9 +138,10 @@ class Task:
             prediction_length: how many steps; by default as many as the model gives, more are made of its own answers
             hold_out: forecast the last steps of the series from those before, to measure it
         """
+        check_count("prediction_length", prediction_length)
         length = self.horizon if prediction_length is None else prediction_length
-        if length < 1:
-            raise InputError("prediction_length is at least 1")
+        if length > ROUNDS * self.horizon:
+            raise InputError(f"prediction_length is at most {ROUNDS * self.horizon} for this model, not {length}")
         known = [source[: -self.horizon] if hold_out else source for source in sources]
         if any(not len(series) for series in known):
             raise InputError(f"a series is longer than the {self.horizon} steps that are held out")

@@ -79,3 +79,10 @@ def test_scores_are_squads(task):
 
 def test_draw(task):
     assert task.draw({"question": "good", "context": "bad"}, Answer("bad", 0.5, 0, 3), {"text": ["bad"]}).mode == "RGB"
+
+
+def test_windows_that_are_not_possible(task):
+    source = task.open({"question": "who", "context": "me"})
+    for name, wrong in (("max_seq_len", 0), ("max_seq_len", -1), ("doc_stride", -1), ("top_k", 0)):
+        with pytest.raises(InputError, match=f"{name} is at least .*, not {wrong}"):
+            task.predict({}, [source], **{name: wrong})

@@ -86,6 +86,11 @@ def test_vectors_do_not_count_padding(tmp_path):
     assert task.score([tally])["ndcg_at_10"] == 1.0
 
 
+def test_sentences_are_a_list_of_texts():
+    with pytest.raises(InputError, match="sentences: a list of texts is needed, not int"):
+        sentence_similarity.Task(None).open({"source_sentence": "a", "sentences": 5})
+
+
 def test_likeness_of_sentences():
     task = sentence_similarity.Task.load(FILES)
     source = task.open({"source_sentence": "good", "sentences": ["good", "bad", ""]})

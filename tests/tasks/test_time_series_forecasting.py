@@ -63,3 +63,11 @@ def test_it_goes_on():
     assert task.draw([1, 2, 3], found).mode == "RGB"
     with pytest.raises(InputError, match="held out"):
         task.predict(nets, [task.open([1, 2])], hold_out=True)
+
+
+def test_how_far_it_may_go_on():
+    task = Task(CONFIG)
+    series = task.open([1.0, 2.0, 3.0])
+    for wrong in (0, -1, 10**9):
+        with pytest.raises(InputError, match=f"prediction_length is at .*, not {wrong}"):
+            task.predict({}, [series], prediction_length=wrong)
