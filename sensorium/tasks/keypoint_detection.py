@@ -88,7 +88,7 @@ class Task(Preprocessed):
         if isinstance(source, Bodies):
             return source
         given = source.get("boxes") if isinstance(source, Mapping) else None
-        picture = image.load(source["image"] if isinstance(source, Mapping) else source)
+        picture = image.load(source.get("image") if isinstance(source, Mapping) else source)
         if given is None:
             given = [(0.0, 0.0, float(picture.width), float(picture.height))]
         try:

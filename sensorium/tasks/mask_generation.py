@@ -84,7 +84,7 @@ class Task(Preprocessed):
             raise InputError(f"'prompts' is a list of at most {MOST} objects with 'points' or a 'box'")
         for prompt in prompts:
             self._prompt(prompt)
-        return Asked(image.load(source["image"]), tuple(prompts))
+        return Asked(image.load(source.get("image")), tuple(prompts))
 
     def _prompt(self, prompt: Any) -> tuple[np.ndarray, np.ndarray]:
         """Points (N, 2) in pixels of the picture, and their labels (N,)."""
