@@ -27,7 +27,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | np.ndarray
 
 
-def load(source: Source) -> Image.Image:
+def load(source: Source | None) -> Image.Image:
     """A picture as 8-bit RGB, turned upright as its EXIF data says.
 
     Palettes are expanded, grey is repeated and CMYK converted, as Pillow does it; transparency is dropped, so the
@@ -96,6 +96,8 @@ def opened(source: Any) -> tuple[str, BinaryIO]:
         if not source:
             raise InputError("the picture given is empty (0 bytes)")
         return "the picture given", io.BytesIO(source)
+    if source is None:
+        raise InputError("a picture is needed, and none is given")
     if not isinstance(source, (str, os.PathLike)):
         raise InputError(f"a picture is a path, bytes, a PIL image or an array, not {type(source).__name__}")
     path = Path(source)

@@ -12,5 +12,5 @@ from sensorium.errors import InputError
 def test_a_picture_is_needed(name: str) -> None:
     task = tasks.find(name)({}, {})
     for source in ({}, {"boxes": [], "prompts": []}, {"image": None}):
-        with pytest.raises(InputError, match="a picture is"):
+        with pytest.raises(InputError, match="a picture is needed"):
             task.open(source)
