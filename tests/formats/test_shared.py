@@ -223,3 +223,17 @@ def test_what_does_not_fit_is_said() -> None:
         graph.add("Frobnicate", x)
     with pytest.raises(InputError, match="no output"):
         graph.model()
+
+
+def test_checksums_of_every_member_are_compared(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("code", b"good")
+        file.writestr("weights", bytes(range(200)))
+    Archive(File.of(path)).check()
+    data = bytearray(path.read_bytes())
+    data[data.index(bytes(range(50, 60)))] ^= 1
+    path.write_bytes(data)
+    assert Archive(File.of(path)).read("code") == b"good"
+    with pytest.raises(InputError, match="'weights' is truncated or corrupt"):
+        Archive(File.of(path)).check()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from sensorium.errors import InputError
@@ -12,6 +13,7 @@ from sensorium.formats.shared.source import LIMIT, File
 
 MEMBERS = 20_000
 DAMAGE = (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError)
+PIECE = 1 << 22
 RATIO = 1100  # deflate cannot do better than 1032 to 1
 
 
@@ -61,11 +63,33 @@ class Archive:
             member = self._zip.getinfo(name)
         except KeyError:
             raise InputError(f"{self.file.path}: no '{name}' in this zip file") from None
-        if member.file_size > limit or member.file_size > RATIO * max(1, member.compress_size):
+        if member.file_size > limit:
             raise InputError(f"{self.file.path}: '{name}' claims {member.file_size} bytes; refused")
+        data = b"".join(self._pieces(member))
+        if len(data) > limit:
+            raise InputError(f"{self.file.path}: '{name}' is larger than it claims; refused")
+        return data
+
+    def check(self) -> None:
+        """Compare the checksum of every member.
+
+        Raises:
+            InputError: one is damaged.
+        """
+        for member in self._zip.infolist():
+            for _ in self._pieces(member):
+                pass
+
+    def _pieces(self, member: zipfile.ZipInfo) -> Iterator[bytes]:
+        """The content of a member, as much of it as it claims and a little more."""
+        if member.file_size > RATIO * max(1, member.compress_size):
+            raise InputError(f"{self.file.path}: '{member.filename}' claims {member.file_size} bytes; refused")
+        left = member.file_size + 1
         try:
             with self._zip.open(member) as stream:
-                data = stream.read(limit + 1)
+                while left > 0 and (piece := stream.read(min(left, PIECE))):
+                    left -= len(piece)
+                    yield piece
         except (
             zipfile.BadZipFile,
             OSError,
@@ -75,10 +99,9 @@ class Archive:
             RuntimeError,
             zlib.error,
         ) as error:
-            raise InputError(f"{self.file.path}: '{name}' is truncated or corrupt: {str(error)[:120]}") from None
-        if len(data) > limit:
-            raise InputError(f"{self.file.path}: '{name}' is larger than it claims; refused")
-        return data
+            raise InputError(
+                f"{self.file.path}: '{member.filename}' is truncated or corrupt: {str(error)[:120]}"
+            ) from None
 
 
 def open_zip(file: File) -> Archive:

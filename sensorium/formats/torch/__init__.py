@@ -236,6 +236,8 @@ def read(files: Sequence[File], options: Options) -> Graph:
     report = inspect(files)
     if report.reason is not None:
         raise InputError(f"{file.path}: {report.reason}")
+    if report.version in ("pt2", "TorchScript"):  # PyTorch itself does not compare checksums
+        open_zip(file).check()
     if report.version == "pt2":
         return pytorch.export(file, "exported", path=str(file.path.resolve()))
     if report.version == "TorchScript":
