@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ class OpenVinoNet:
     """
 
     def __init__(self, path: Path, threads: int | None = None, bf16: bool = False) -> None:
+        # Its import reports itself to its maker, unless the package that does so cannot be found.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         openvino = need("openvino", "openvino")
         self.path = path
         vet(path)
