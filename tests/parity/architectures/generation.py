@@ -121,7 +121,7 @@ DECODERS: dict[str, dict[str, Any]] = {
     "glm4_moe": {**ROUTED, "head_dim": 8},
     "deepseek_v3": {**LATENT, **ROUTED, "num_key_value_heads": 4},
     "deepseek_v2": {**LATENT, **ROUTED, "num_key_value_heads": 4},
-    "minicpm3": LATENT,
+    "minicpm3": {**LATENT, "num_key_value_heads": 4},
     "llama4_text": {**WIDE, "intermediate_size_mlp": 37, "num_local_experts": 4, "num_experts_per_tok": 1},
     "lfm2": {**GROUPED, "layer_types": ["conv", "full_attention"]},
     "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8, "initializer_range": LARGE},

@@ -147,7 +147,7 @@ def mobilevitv2(t: Any) -> tuple[Any, Any]:
 
 
 def mobilenet(t: Any) -> tuple[Any, Any]:
-    config = t.MobileNetV2Config(image_size=64, depth_multiplier=0.35, initializer_range=LARGE, id2label=LABELS)
+    config = t.MobileNetV2Config(image_size=64, depth_multiplier=0.35, initializer_range=0.2, id2label=LABELS)
     processor = t.MobileNetV2ImageProcessor(size={"shortest_edge": 72}, crop_size=SIZE)
     return t.MobileNetV2ForSemanticSegmentation(config), processor
 
