@@ -11,7 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import onnx
@@ -54,7 +54,7 @@ def write_network(part: Part, path: Path) -> None:
         part.write(path)
         return
     try:
-        with silent(), torch.no_grad(), free_sizes_kept(part.module):
+        with silent(), torch.no_grad(), free_sizes_kept(part.module), small_terms_kept():
             program = torch.onnx.export(
                 _Called(part.module).eval(),
                 (),
@@ -212,6 +212,23 @@ def free_sizes_kept(module: nn.Module) -> Iterator[None]:
         torch.tensor, torch.as_tensor, torch.linspace, torch.Tensor.split, torch.Tensor.squeeze = before
         for file in files:
             del vars(file)["int"]
+
+
+@contextlib.contextmanager
+def small_terms_kept() -> Iterator[None]:
+    """onnxscript takes what is within 1e-8 of nothing for nothing, and would leave out the epsilon of a normalisation:
+    Helium's then divides zeros by zero. While this is open, only nothing is nothing.
+    """
+    from onnxscript.rewriter import _matcher
+
+    def isclose(a: float, b: float, *, rel_tol: float, abs_tol: float) -> bool:
+        return math.isclose(a, b, rel_tol=rel_tol)
+
+    vars(_matcher)["math"] = SimpleNamespace(isclose=isclose)
+    try:
+        yield
+    finally:
+        vars(_matcher)["math"] = math
 
 
 def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
