@@ -119,12 +119,12 @@ class Prompts:
 
 
 def labels(given: Sequence[str]) -> list[str]:
-    """The labels to choose from, without empty ones.
+    """The labels to choose from, as they are given, without empty ones.
 
     Raises:
         InputError: there are none.
     """
-    found = [label.strip() for label in given if label.strip()]
+    found = [label for label in given if label.strip()]
     if not found:
         raise InputError("candidate_labels: name the labels to choose from")
     return found

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sensorium.errors import InputError
+from sensorium.media import prompts
 from sensorium.tasks import feature_extraction, fill_mask, sentence_similarity, zero_shot_classification
 from tests.media.test_encoder import TOKENIZER
 
@@ -101,3 +102,7 @@ def test_likeness_of_sentences():
     assert task.score(tallies)["spearman"] == pytest.approx(1)
     with pytest.raises(InputError, match="give both"):
         task.open("good")
+
+
+def test_labels_are_given_back_as_they_came() -> None:
+    assert prompts.labels(["lazy dog ", " ", "fox"]) == ["lazy dog ", "fox"]
