@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import sensorium
 from tests.cases import CASES, Trained
@@ -13,6 +14,9 @@ from tests.cases import CASES, Trained
 # Tests run beside each other: more threads than cores make every one of them wait for the others.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# How long an example takes says how busy the machine is, and nothing about the code.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

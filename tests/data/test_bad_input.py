@@ -18,7 +18,7 @@ CASES = {
         {"t.csv": "text,label\n日本語の文,良い\n別の文章,悪い\n".encode("shift-jis") * 9},
         "UTF-8",
     ),
-    "only a header": ({"t.csv": b"text,label\n"}, "not one example|not understood"),
+    "only a header": ({"t.csv": b"text,label\n"}, "has a header .text, label. and no rows"),
     "JSON lines that are none": ({"t.jsonl": b"hello\nthere\n"}, "t.jsonl: no rows of JSON objects"),
     "a broken splits file": ({"a/1.txt": b"x", "b/1.txt": b"y", "splits.json": b"{"}, "splits.json: not valid JSON"),
     "a splits list": ({"a/1.txt": b"x", "b/1.txt": b"y", "splits.json": b"[]"}, "splits.json: not an object"),
