@@ -52,11 +52,11 @@ def export(
         dataset = open_data(Path(data), task=task.name)
         name, measured, learn = examples_of(task, dataset, split or ("val" if _has_val(dataset, path) else None), path)
         calibration = learn[:CALIBRATION]
-    opened = [task.open(source) for source in calibrate]
+    opened = [task.open(source) for source in calibrate[:CALIBRATION]]
     feeds: list[dict[str, np.ndarray]] = []
     if not hasattr(task, "predict"):
         shown = opened or [task.open(source_of(task, e.fields)) for e in calibration]
-        feeds = [inference.collate([task.prepare(one)], {}) for one in shown[:CALIBRATION]]
+        feeds = [inference.collate([task.prepare(one)], {}) for one in shown]
     with files.publishing(Path(out) if out else model.path) as new:
         shutil.copytree(model.path, new, dirs_exist_ok=True)
         entries = []

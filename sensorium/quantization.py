@@ -156,14 +156,23 @@ def own_weights(onnx: Any, graph: Any) -> dict[str, str]:
 
 def _swept(graph: Any) -> None:
     """Leave out the Transpose nodes and the weights that nobody reads any more."""
-    if any(attribute.HasField("g") for node in graph.node for attribute in node.attribute):
-        return  # what a branch of the graph reads is not looked for
-    kept = {output.name for output in graph.output} | {name for node in graph.node for name in node.input}
+    kept = _names_read(graph)
     for node in [n for n in graph.node if n.op_type == "Transpose" and n.output[0] not in kept]:
         graph.node.remove(node)
-    kept = {output.name for output in graph.output} | {name for node in graph.node for name in node.input}
+    kept = _names_read(graph)
     for weight in [w for w in graph.initializer if w.name not in kept]:
         graph.initializer.remove(weight)
+
+
+def _names_read(graph: Any) -> set[str]:
+    """The values that a graph answers or that a node reads, also in a branch of the graph."""
+    found = {output.name for output in graph.output}
+    for node in graph.node:
+        found |= set(node.input)
+        for attribute in node.attribute:
+            for branch in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                found |= _names_read(branch)
+    return found
 
 
 def _filters_in_8_bits(onnx: Any, graph: Any, node: Any) -> None:
@@ -180,7 +189,7 @@ def _filters_in_8_bits(onnx: Any, graph: Any, node: Any) -> None:
     back = onnx.helper.make_node("DequantizeLinear", [f"{name}.int8", f"{name}.scale"], [f"{name}.float"], axis=axis)
     node.input[1] = f"{name}.float"
     graph.node.insert(0, back)
-    if not any(weight.name in other.input for other in graph.node):
+    if weight.name not in _names_read(graph):
         graph.initializer.remove(weight)
 
 
@@ -223,7 +232,7 @@ def _rows_in_8_bits(onnx: Any, graph: Any, node: Any, tied: dict[str, str]) -> N
     ]
     for offset, one in enumerate(rows):
         graph.node.insert(place + offset, one)
-    if not any(name in other.input for other in graph.node):
+    if name not in _names_read(graph):
         graph.initializer.remove(table)
 
 
@@ -258,10 +267,7 @@ def _as_products(onnx: Any, network: Any) -> Any:
             nodes.append(onnx.helper.make_node("Add", [product, node.input[2]], [node.output[0]], name=node.name))
     del graph.node[:]
     graph.node.extend(nodes)
-    used = {name for node in nodes for name in node.input} | {output.name for output in graph.output}
-    if not any(attribute.HasField("g") for node in nodes for attribute in node.attribute):
-        for weight in [w for w in graph.initializer if w.name not in used]:
-            graph.initializer.remove(weight)
+    _swept(graph)
     return network
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
+from PIL import Image
 
 import sensorium
+from sensorium import cli
 from sensorium.errors import Refused
 from sensorium.precision import noise
-from sensorium.quantization import to_fp16
+from sensorium.quantization import to_fp16, to_int8
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -61,6 +63,53 @@ def test_sources_without_answers_calibrate_convolutions(tmp_path: Path) -> None:
     assert entry["noise"] < 0.2
     assert operators(model / "onnx" / "model_quantized.onnx")["QuantizeLinear"]
     assert sensorium.verify(model)["verdict"] == "pass"
+    folder = tmp_path / "shown"
+    folder.mkdir()
+    Image.new("RGB", (40, 30), "red").save(folder / "a.png")
+    assert (
+        cli.main(
+            ["export", str(model), "--to", "int8", "--force", "--out", str(tmp_path / "b"), "--calibrate", str(folder)]
+        )
+        == 0
+    )
+    assert operators(tmp_path / "b" / "onnx" / "model_quantized.onnx")["QuantizeLinear"]
+    missing = [
+        "export",
+        str(model),
+        "--to",
+        "int8",
+        "--out",
+        str(tmp_path / "c"),
+        "--calibrate",
+        str(tmp_path / "no.png"),
+    ]
+    assert cli.main(missing) == 2
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_weight_that_a_branch_reads_stays(tmp_path: Path) -> None:
+    make, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    table = onnx.numpy_helper.from_array(np.random.default_rng(0).normal(size=(100, 64)).astype(np.float32), "table")
+    branches = {
+        name: onnx.helper.make_graph([make("Gather", ["table", "i"], [name])], name, [], [value(name, 1, ["n", 64])])
+        for name in ("then_branch", "else_branch")
+    }
+    nodes = [
+        make("Gather", ["table", "i"], ["a"]),
+        make("If", ["c"], ["b"], **branches),
+        make("Add", ["a", "b"], ["y"]),
+    ]
+    inputs = [value("i", 7, ["n"]), value("c", 9, [])]
+    graph = onnx.helper.make_graph(nodes, "g", inputs, [value("y", 1, ["n", 64])], [table])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(model, tmp_path / "a.onnx")
+    to_int8(tmp_path / "a.onnx", tmp_path / "b.onnx")
+    feeds = {"i": np.array([3, 99]), "c": np.array(True)}
+    before, after = (
+        ort.InferenceSession(str(tmp_path / name), providers=["CPUExecutionProvider"]).run(None, feeds)[0]
+        for name in ("a.onnx", "b.onnx")
+    )
+    np.testing.assert_allclose(after, before, atol=0.05)
 
 
 def test_a_table_that_is_read_twice_is_stored_once_in_8_bits(tmp_path: Path) -> None:

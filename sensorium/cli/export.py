@@ -15,7 +15,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", required=True, metavar="FORMAT", help="int8, fp16 or int4")
     parser.add_argument("--data", metavar="DATA", help="to calibrate with, and to measure the loss on")
     parser.add_argument(
-        "--calibrate", nargs="+", metavar="SOURCE", default=[], help="to calibrate with, where there are no answers"
+        "--calibrate",
+        nargs="+",
+        metavar="SOURCE",
+        default=[],
+        help="files, folders or texts to calibrate with, where there are no answers",
     )
     parser.add_argument("--split", metavar="S", help="of the data to measure on (default: val, else test)")
     parser.add_argument(
@@ -27,13 +31,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     import sensorium
+    from sensorium import sources
+    from sensorium.model import open_model
+    from sensorium.tasks import find, parts
 
+    shown = (
+        sources.expand(parts(find(open_model(given.model).task_name)), given.calibrate, {}) if given.calibrate else ()
+    )
     report = sensorium.export(
         given.model,
         to=given.to,
         data=given.data,
         split=given.split,
-        calibrate=given.calibrate,
+        calibrate=[source for _, source in shown],
         out=given.out,
         force=given.force,
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
+import threading
 import weakref
 from typing import Any
 
@@ -26,6 +26,7 @@ class Recording:
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the recording
         weakref.finalize(self, self._file.close)
+        self._reading = threading.Lock()
         self._count = 0
 
     def append(self, samples: Floats) -> None:
@@ -34,8 +35,8 @@ class Recording:
         Raises:
             OSError: the disk is full.
         """
+        self._file.seek(4 * self._count)
         self._file.write(np.ascontiguousarray(samples, np.float32).tobytes())
-        self._file.flush()
         self._count += len(samples)
 
     @property
@@ -47,8 +48,9 @@ class Recording:
 
     def __getitem__(self, part: slice) -> Floats:
         start, stop, step = part.indices(self._count)
-        # Several threads may read at once: none moves the place in the file.
-        found = os.pread(self._file.fileno(), 4 * max(0, stop - start), 4 * start)
+        with self._reading:  # several threads may ask at once
+            self._file.seek(4 * start)
+            found = self._file.read(4 * max(0, stop - start))
         return np.frombuffer(found, np.float32)[::step]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:

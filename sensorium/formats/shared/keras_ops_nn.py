@@ -58,12 +58,22 @@ def _adaptive_average(net: Net, inputs: Any, *, output_size: Any, data_format: A
     return _adaptive(net, "Average", inputs, output_size, data_format)
 
 
+def _axes(net: Net, inputs: Any, *kernels: Any) -> int:
+    """How many axes a convolution moves along.
+
+    Raises:
+        InputError: a kernel is not a weight of the model.
+    """
+    axes = net.rank(tensor(net, inputs)) - 2
+    if not all(isinstance(kernel, np.ndarray) and kernel.ndim == axes + 2 for kernel in kernels):
+        raise InputError("a kernel that is computed is not converted")
+    return axes
+
+
 @op("Conv")
 def _conv(net: Net, inputs: Any, kernel: Any, **config: Any) -> str:
-    axes = net.rank(tensor(net, inputs)) - 2
+    axes = _axes(net, inputs, kernel)
     first = config.get("data_format") == "channels_first"
-    if not isinstance(kernel, np.ndarray) or kernel.ndim != axes + 2:
-        raise InputError("a kernel that is computed is not converted")
     channels = net.size(tensor(net, inputs), 1 if first else axes + 1)
     return _layer(net, f"Conv{axes}D", inputs, [kernel], kernel_size=list(kernel.shape[:axes]), use_bias=False,
                   filters=kernel.shape[-1], groups=channels // max(kernel.shape[-2], 1), **config)  # fmt: skip
@@ -71,19 +81,15 @@ def _conv(net: Net, inputs: Any, kernel: Any, **config: Any) -> str:
 
 @op("DepthwiseConv")
 def _depthwise(net: Net, inputs: Any, kernel: Any, **config: Any) -> str:
-    axes = net.rank(tensor(net, inputs)) - 2
-    if not isinstance(kernel, np.ndarray) or kernel.ndim != axes + 2:
-        raise InputError("a kernel that is computed is not converted")
+    axes = _axes(net, inputs, kernel)
     return _layer(net, f"DepthwiseConv{axes}D", inputs, [kernel], kernel_size=list(kernel.shape[:axes]),
                   depth_multiplier=kernel.shape[-1], use_bias=False, **config)  # fmt: skip
 
 
 @op("SeparableConv")
 def _separable(net: Net, inputs: Any, depthwise_kernel: Any, pointwise_kernel: Any, **config: Any) -> str:
-    axes = net.rank(tensor(net, inputs)) - 2
     kernels = [depthwise_kernel, pointwise_kernel]
-    if not all(isinstance(k, np.ndarray) and k.ndim == axes + 2 for k in kernels):
-        raise InputError("a kernel that is computed is not converted")
+    axes = _axes(net, inputs, *kernels)
     return _layer(net, f"SeparableConv{axes}D", inputs, kernels, kernel_size=list(kernels[0].shape[:axes]),
                   depth_multiplier=kernels[0].shape[-1], filters=kernels[1].shape[-1], use_bias=False,
                   **config)  # fmt: skip
@@ -91,9 +97,7 @@ def _separable(net: Net, inputs: Any, depthwise_kernel: Any, pointwise_kernel: A
 
 @op("ConvTranspose")
 def _conv_transpose(net: Net, inputs: Any, kernel: Any, **config: Any) -> str:
-    axes = net.rank(tensor(net, inputs)) - 2
-    if not isinstance(kernel, np.ndarray) or kernel.ndim != axes + 2:
-        raise InputError("a kernel that is computed is not converted")
+    axes = _axes(net, inputs, kernel)
     return _layer(net, f"Conv{axes}DTranspose", inputs, [kernel], kernel_size=list(kernel.shape[:axes]),
                   filters=kernel.shape[-2], use_bias=False, **config)  # fmt: skip
 
