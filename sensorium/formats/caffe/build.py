@@ -9,14 +9,26 @@ from typing import Any
 import numpy as np
 
 from sensorium.errors import InputError
-from sensorium.formats.caffe import detection, layers, recurrent, regions
+from sensorium.formats.caffe import (
+    convolution,
+    detection,
+    elements,
+    normalisation,
+    pooling,
+    recurrent,
+    regions,
+    resizing,
+    shapes,
+)
+from sensorium.formats.caffe.context import LAYERS, Context
 from sensorium.formats.caffe.net import DATA, TRAINING, Layer, Net
 from sensorium.formats.shared.graph import Graph
 from sensorium.formats.shared.source import Options
 
-# Layers that the trained file need not hold anything for, though it may.
-TABLE = {**layers.TABLE, **detection.TABLE, **recurrent.TABLE, **regions.TABLE}
-RECURRENT = frozenset(recurrent.TABLE)
+# Each enters its layers into the table.
+__all__ = ["convolution", "detection", "elements", "normalisation", "pooling", "recurrent", "regions", "resizing",
+    "shapes"]  # fmt: skip
+RECURRENT = frozenset({"LSTM", "RNN"})
 
 
 @dataclass
@@ -159,15 +171,15 @@ def _channels(net: Net, name: str, trained: Mapping[str, tuple[str, list[np.ndar
 def _add(
     graph: Graph, blobs: Blobs, layer: Layer, trained: Mapping[str, tuple[str, list[np.ndarray]]], weights_file: str
 ) -> None:
-    if layer.type not in TABLE:
+    if layer.type not in LAYERS:
         raise layer.fault(f"unsupported layer type '{layer.type}' (layer name '{layer.name}')")
-    convert, weighted = TABLE[layer.type]
+    kind = LAYERS[layer.type]
     missing = [b for b in layer.bottoms if b not in blobs.values]
     if missing:
         raise layer.fault(f"its bottom '{missing[0]}' is made by no layer before it")
     if layer.name in trained:
         layer.blobs = trained[layer.name][1]
-    least = weighted(layer) if callable(weighted) else int(weighted)
+    least = kind.blobs(layer) if callable(kind.blobs) else kind.blobs
     if least and not layer.blobs:
         raise InputError(
             f"{weights_file}: no weights for layer '{layer.name}' ({layer.type}): Caffe would silently take random "
@@ -177,16 +189,14 @@ def _add(
         raise layer.fault(f"needs {least} blobs of weights, the caffemodel has {len(layer.blobs)}")
     inputs = [blobs.values[b] for b in layer.bottoms]
     try:
-        outputs: Any = convert(layers.Context(graph, layer, inputs, all(b in blobs.fixed for b in layer.bottoms)))
+        outputs: Any = kind.convert(Context(graph, layer, inputs, all(b in blobs.fixed for b in layer.bottoms)))
     except InputError as error:
         text = str(error)
         raise error if "layer '" in text else layer.fault(text) from None
     found = [outputs] if isinstance(outputs, str) else list(outputs)
     if len(found) < len(layer.tops):
         raise layer.fault(f"has {len(layer.tops)} tops where {len(found)} can be converted")
-    settled = (
-        all(b in blobs.fixed for b in layer.bottoms) or convert in layers.SETTLING | regions.SETTLING or _single(layer)
-    )
+    settled = all(b in blobs.fixed for b in layer.bottoms) or kind.settles or _single(layer)
     for top, value in zip(layer.tops, found):
         blobs.values[top] = value
         (blobs.fixed.add if settled else blobs.fixed.discard)(top)

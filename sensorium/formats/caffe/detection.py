@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from sensorium.formats.caffe.layers import LAST, Context
+from sensorium.formats.caffe.context import LAST, Context, layer
 
 PRIORS = 1_000_000
 
 
+@layer("PriorBox")
 def prior_box(c: Context) -> str:
     """(1, 2, boxes * 4): the boxes of every place of a feature map, and their variances; both constant."""
     param = c.layer.param("prior_box_param")
@@ -57,6 +56,7 @@ def prior_box(c: Context) -> str:
     return c.constant(np.stack([boxes, spread])[None], "priors")
 
 
+@layer("DetectionOutput")
 def detection_output(c: Context) -> str:
     """(1, 1, found, 7): picture, label, score, xmin, ymin, xmax, ymax in 0..1, by picture, then label, best first.
 
@@ -194,9 +194,3 @@ def _folded(c: Context, value: str) -> np.ndarray | None:
     if any(p is None for p in parts):
         return None
     return np.concatenate([p for p in parts if p is not None], node.attributes.get("axis", 0))
-
-
-TABLE: dict[str, tuple[Callable[[Context], Any], Any]] = {
-    "PriorBox": (prior_box, 0),
-    "DetectionOutput": (detection_output, 0),
-}

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sensorium.formats.caffe.layers import Context
+from sensorium.formats.caffe.context import Context, layer
 from sensorium.formats.shared.graph import Graph
 
 
@@ -77,6 +77,7 @@ def _scan(
     return [found[-1], *(c.graph.add("Unsqueeze", v, c.graph.ints(0)) for v in found[:-1])]
 
 
+@layer("LSTM", blobs=3)
 def lstm(c: Context) -> Any:
     """Gates in the order input, forget, output, candidate; both states are kept or dropped by the continuation."""
     x, cont, outputs = _prepare(c, 4)
@@ -95,6 +96,7 @@ def lstm(c: Context) -> Any:
     return _scan(c, x, cont, outputs, step)
 
 
+@layer("RNN", blobs=5)
 def rnn(c: Context) -> Any:
     """h = tanh(W_hh h + W_xh x + b_h); the output is tanh(W_ho h + b_o)."""
     x, cont, outputs = _prepare(c, 1)
@@ -109,6 +111,3 @@ def rnn(c: Context) -> Any:
         return [hidden], body.add("Tanh", body.add("Add", body.add("MatMul", hidden, last), added))
 
     return _scan(c, x, cont, outputs, step)
-
-
-TABLE: dict[str, tuple[Callable[[Context], Any], Any]] = {"LSTM": (lstm, 3), "RNN": (rnn, 5)}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from sensorium.formats.caffe.layers import Context
+from sensorium.formats.caffe.context import Context, layer
 
 LIMIT = 1 << 20  # anchors
 
@@ -25,6 +24,7 @@ def _anchors(size: float, ratios: list[float], scales: list[float]) -> np.ndarra
     return np.array(rows, np.float32)
 
 
+@layer("Proposal")
 def proposal(c: Context) -> Any:
     """Scores (1, 2A, H, W), moves (1, 4A, H, W), and height, width and scale: rows of 0 and corners; their scores."""
     param = c.layer.param("proposal_param")
@@ -78,6 +78,7 @@ def proposal(c: Context) -> Any:
     return [str(regions), str(g.add("Unsqueeze", g.add("Gather", best, chosen), ints(1)))]
 
 
+@layer("PSROIPooling", settles=True)
 def psroi_pooling(c: Context) -> str:
     """The mean of each part of a region, of the channels that are there for this part: sums from running totals."""
     param = c.layer.param("psroi_pooling_param")
@@ -130,10 +131,3 @@ def psroi_pooling(c: Context) -> str:
     mean = g.add("Div", most, g.add("Where", empty, one, area))
     mean = g.add("Where", empty, c.constant(0.0, "zero"), mean)
     return str(c.add("Transpose", mean, perm=[0, 3, 1, 2]))
-
-
-TABLE: dict[str, tuple[Callable[[Context], Any], Any]] = {
-    "Proposal": (proposal, 0),
-    "PSROIPooling": (psroi_pooling, 0),
-}
-SETTLING = frozenset({psroi_pooling})
