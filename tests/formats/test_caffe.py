@@ -130,9 +130,44 @@ WEIGHTED: dict[str, tuple[str, list[np.ndarray], Callable[[np.ndarray], np.ndarr
                   lambda x: (x - column(W["a"])) / np.sqrt(column(W["v"]) + 0.01)),
     "InnerProduct": ("inner_product_param { num_output: 3 bias_term: false }", [W["square"]],
                      lambda x: x.reshape(2, -1) @ W["square"].T),
+    "BN": ("bn_param { eps: 0.01 momentum: 0.9 slope_filler { type: \"constant\" } }", [W["a"], W["b"], W["b"], W["v"]],
+           lambda x: (x - column(W["b"])) / np.sqrt(column(W["v"]) + 0.01) * column(W["a"]) + column(W["b"])),
     "Normalize": ("norm_param { across_spatial: false channel_shared: false }", [W["a"]],
                   lambda x: column(W["a"]) * x / np.sqrt((x**2).sum(1, keepdims=True) + 1e-10)),
 }  # fmt: skip
+
+
+def test_layers_of_forks_and_the_rarer_ones(tmp_path: Path) -> None:
+    params = "pooling_param { kernel_size: 2 stride: 2 ceil_mode: false }"
+    text = given((1, 4, 5, 6)) + given((3,), "places")
+    text += layer("Pooling", params, tops=["floor"], name="p")
+    text += layer("BN", "bn_param { bn_mode: INFERENCE }", tops=["segnet"], name="bn")
+    text += layer("Dropout", "dropout_param { dropout_ratio: 0.3 scale_train: false }", tops=["kept"], name="d")
+    text += layer("Parameter", "parameter_param { shape { dim: 2 dim: 2 } }", [], ["own"], "w")
+    text += layer("BatchReindex", "", ["data", "places"], ["picked"], "r")
+    weights = caffemodel({"bn": [W["a"], W["b"]], "w": [W["v"].reshape(2, 2)]}, "BN")
+    floor, segnet, kept, own, picked = convert(tmp_path, text, weights)(data=X, places=np.float32([1, 0, 1]))
+    np.testing.assert_allclose(floor, X[:, :, :4].reshape(2, 4, 2, 2, 3, 2).max((3, 5)))
+    np.testing.assert_allclose(segnet, X * column(W["a"]) + column(W["b"]), atol=1e-6)
+    np.testing.assert_allclose(kept, 0.7 * X, atol=1e-6)
+    np.testing.assert_array_equal(own, W["v"].reshape(2, 2))
+    np.testing.assert_array_equal(picked, X[[1, 0, 1]])
+
+
+def test_values_go_back_to_where_pooling_found_them(tmp_path: Path) -> None:
+    text = given((1, 4, 5, 6))
+    text += layer("Pooling", "pooling_param { kernel_size: 2 stride: 2 }", tops=["p", "mask"], name="p")
+    text += layer("Upsample", "upsample_param { scale: 2 pad_out_h: true }", ["p", "mask"], name="u")
+    found = convert(tmp_path, text, EMPTY, outputs=("y", "mask"))
+    for x in (X, array(1, 4, 7, 4)):
+        y, mask = found(data=x)
+        expected = np.zeros_like(x)
+        for n, c, i, j in np.ndindex(x.shape[0], 4, (x.shape[2] + 1) // 2, x.shape[3] // 2):
+            window = x[n, c, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
+            a, b = np.unravel_index(window.argmax(), window.shape)
+            expected[n, c, 2 * i + a, 2 * j + b] = window.max()
+            assert mask[n, c, i, j] == (2 * i + a) * x.shape[3] + 2 * j + b
+        np.testing.assert_array_equal(y, expected)
 
 
 @pytest.mark.parametrize("kind", WEIGHTED)
@@ -343,7 +378,14 @@ REFUSED = {
     "unsupported pooling 'STOCHASTIC'": (layer("Pooling", "pooling_param { pool: STOCHASTIC kernel_size: 2 }"), EMPTY),
     "kernel [0, 0]": (layer("Pooling", "pooling_param { pool: MAX }"), EMPTY),
     "cannot be divided evenly": (layer("Slice", "", ["data"], ["a", "b", "c"]), EMPTY),
-    "coefficients": (layer("Eltwise", "eltwise_param { coeff: 1 }", ["data", "data"]), EMPTY),
+    "ceil_mode_too": (layer("Pooling", "pooling_param { kernel_size: 2 ceil_mode_too: false }"), EMPTY),
+    "other_param": (layer("ReLU", "other_param { slope: 2 }"), EMPTY),
+    "2 bottoms are more": (layer("Interp", "interp_param { height: 4 width: 4 }", ["data", "data"]), EMPTY),
+    "coefficients of the operation": (
+        layer("Eltwise", "eltwise_param { operation: PROD coeff: 1 coeff: 2 }", ["data", "data"]), EMPTY),
+    "runs Python code (m.Own)": (layer("Python", 'python_param { module: "m" layer: "Own" }'), EMPTY),
+    "statistics are not in the file": (layer("BN", "bn_param { }"), caffemodel({"l": [W["a"], W["b"]]})),
+    "coefficients for": (layer("Eltwise", "eltwise_param { coeff: 1 }", ["data", "data"]), EMPTY),
     "axis 7": (layer("Concat", "concat_param { axis: 7 }", ["data", "data"]), EMPTY),
     "not an integer": (layer("Tile", "tile_param { tiles: 1.5 }"), EMPTY),
     "needs 3 blobs": (layer("BatchNorm"), caffemodel({"l": [W["a"], W["v"]]})),
@@ -425,6 +467,18 @@ def test_regions_where_nothing_is_moved_are_the_best_anchors(tmp_path: Path) -> 
     wanted = np.stack([0 * y, left, y, np.minimum(left + 8, 31), np.minimum(y + 8, 19)], 1)
     np.testing.assert_allclose(rois, wanted, atol=1e-4)
     np.testing.assert_allclose(probs[:, 0], x[0, 1].reshape(-1)[order])
+
+
+def test_the_layer_of_py_faster_rcnn_proposes_regions(tmp_path: Path) -> None:
+    text = given((1, 18, 3, 4)) + given((1, 36, 3, 4), "moves") + given((1, 3), "im_info")
+    names = ("data", "moves", "im_info")
+    own = 'python_param { module: "rpn.proposal_layer" layer: "ProposalLayer" param_str: "\'feat_stride\': 8" }'
+    text += layer("Python", own, names, ("rois",), "a")
+    text += layer("Proposal", "proposal_param { feat_stride: 8 }", names, ("same",), "b")
+    size = np.float32([[300, 400, 1]])
+    one, other = convert(tmp_path, text, EMPTY)(data=array(1, 18, 3, 4), moves=0.1 * array(1, 36, 3, 4), im_info=size)
+    assert len(one) > 3
+    np.testing.assert_array_equal(one, other)
 
 
 def test_parts_of_regions_have_channels_of_their_own(tmp_path: Path) -> None:

@@ -194,6 +194,9 @@ def _add(
         text = str(error)
         raise error if "layer '" in text else layer.fault(text) from None
     found = [outputs] if isinstance(outputs, str) else list(outputs)
+    if len(layer.bottoms) > kind.bottoms:
+        raise layer.fault(f"{len(layer.bottoms)} bottoms are more than it is converted with ({kind.bottoms})")
+    layer.finish()
     if len(found) < len(layer.tops):
         raise layer.fault(f"has {len(layer.tops)} tops where {len(found)} can be converted")
     settled = all(b in blobs.fixed for b in layer.bottoms) or kind.settles or _single(layer)

@@ -12,6 +12,7 @@ from sensorium.formats.caffe.net import Layer
 from sensorium.formats.shared.graph import Graph
 
 LAST = np.iinfo(np.int64).max
+MANY = 1 << 16  # bottoms
 Handler = Callable[["Context"], Any]
 Count = int | Callable[[Layer], int]
 
@@ -23,22 +24,24 @@ class Kind:
     Attributes:
         convert: gives the value of its top, or those of its tops.
         blobs: the least number of trained blobs.
+        bottoms: the most that it takes.
         settles: whether its outputs have one size, whatever the picture's.
     """
 
     convert: Handler
     blobs: Count = 0
+    bottoms: int = 1
     settles: bool = False
 
 
 LAYERS: dict[str, Kind] = {}
 
 
-def layer(*types: str, blobs: Count = 0, settles: bool = False) -> Callable[[Handler], Handler]:
+def layer(*types: str, blobs: Count = 0, bottoms: int = 1, settles: bool = False) -> Callable[[Handler], Handler]:
     """Enter a function into the table of layers, by the types that it converts."""
 
     def enter(function: Handler) -> Handler:
-        LAYERS.update(dict.fromkeys(types, Kind(function, blobs, settles)))
+        LAYERS.update(dict.fromkeys(types, Kind(function, blobs, bottoms, settles)))
         return function
 
     return enter

@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 
-from sensorium.formats.caffe.context import LAST, Context, layer
+from sensorium.formats.caffe.context import LAST, MANY, Context, layer
 
 PRIORS = 1_000_000
 
 
-@layer("PriorBox")
+@layer("PriorBox", bottoms=2)
 def prior_box(c: Context) -> str:
     """(1, 2, boxes * 4): the boxes of every place of a feature map, and their variances; both constant."""
     param = c.layer.param("prior_box_param")
@@ -56,7 +56,7 @@ def prior_box(c: Context) -> str:
     return c.constant(np.stack([boxes, spread])[None], "priors")
 
 
-@layer("DetectionOutput")
+@layer("DetectionOutput", bottoms=MANY)
 def detection_output(c: Context) -> str:
     """(1, 1, found, 7): picture, label, score, xmin, ymin, xmax, ymax in 0..1, by picture, then label, best first.
 

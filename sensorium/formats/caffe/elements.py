@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from sensorium.formats.caffe.context import Context, layer
+from sensorium.formats.caffe.context import MANY, Context, layer
 from sensorium.formats.caffe.net import Layer
 from sensorium.formats.shared.textproto import Block
 
@@ -16,9 +16,17 @@ def plain(c: Context) -> str:
     return str(c.add(PLAIN[c.layer.type], c.x))
 
 
-@layer("Dropout", "Split")
+@layer("Split")
 def same(c: Context) -> list[str]:
     return [c.add("Identity", c.x) for _ in c.layer.tops]
+
+
+@layer("Dropout")
+def dropout(c: Context) -> str:
+    """Nothing; forks that do not scale while they train (scale_train: false) do it here."""
+    param = c.layer.param("dropout_param")
+    ratio = param.number("dropout_ratio", 0.5)
+    return str(c.add("Identity", c.x) if param.flag("scale_train", True) else c.affine(c.x, 1 - ratio, None, 0))
 
 
 @layer("ReLU")
@@ -124,10 +132,11 @@ def _scale_blobs(layer: Layer) -> int:
     return (len(layer.bottoms) < 2) + layer.param("scale_param").flag("bias_term")
 
 
-@layer("Scale", blobs=_scale_blobs)
+@layer("Scale", bottoms=2, blobs=_scale_blobs)
 def scale(c: Context) -> str:
     param = c.layer.param("scale_param")
     axis, biased = c.axis(param.whole("axis", 1), extra=1), param.flag("bias_term")
+    param.seen.add("num_axes")  # the second bottom has axes of its own
     if len(c.inputs) > 1:
         y = c.add("Mul", c.x, _second(c, axis))
         shape = list(c.shape(1))
@@ -136,22 +145,25 @@ def scale(c: Context) -> str:
     return c.affine(c.x, c.blob(0, shape, "scale"), c.blob(1, shape, "bias") if biased else None, axis)
 
 
-@layer("Bias", blobs=lambda layer: int(len(layer.bottoms) < 2))
+@layer("Bias", bottoms=2, blobs=lambda layer: int(len(layer.bottoms) < 2))
 def bias(c: Context) -> str:
     param = c.layer.param("bias_param")
     axis = c.axis(param.whole("axis", 1), extra=1)
+    param.seen.add("num_axes")
     if len(c.inputs) > 1:
         return str(c.add("Add", c.x, _second(c, axis)))
     return c.affine(c.x, None, c.blob(0, _covered(c, param, axis), "bias"), axis)
 
 
-@layer("Eltwise")
+@layer("Eltwise", bottoms=MANY)
 def eltwise(c: Context) -> str:
     param = c.layer.param("eltwise_param")
     kind = {"0": "PROD", "1": "SUM", "2": "MAX"}.get(param.text("operation", "SUM"), param.text("operation", "SUM"))
     factors = param.number_list("coeff")
     if factors and len(factors) != len(c.inputs):
         raise c.layer.fault(f"{len(factors)} coefficients for {len(c.inputs)} bottoms")
+    if factors and kind != "SUM":
+        raise c.layer.fault(f"coefficients of the operation '{kind}' are not defined")
     if any(c.shape(i) != c.shape() for i in range(1, len(c.inputs))):
         raise c.layer.fault(
             f"its bottoms differ in shape: {', '.join(str(list(c.shape(i))) for i in range(len(c.inputs)))}"
@@ -172,7 +184,7 @@ def eltwise(c: Context) -> str:
     return y
 
 
-@layer("Axpy")
+@layer("Axpy", bottoms=3)
 def axpy(c: Context) -> str:
     """bottom 0 (batch, channels) times bottom 1, plus bottom 2."""
     factor = c.x

@@ -55,6 +55,19 @@ V0_FIELDS = {
                                  "mirror": "mirror"}),
 }  # fmt: skip
 
+# Groups of LayerParameter in BVLC Caffe 1.0: a layer may carry those of others, which say nothing of it.
+GROUP_NAMES = """
+transform loss accuracy argmax batch_norm bias clip concat contrastive_loss convolution crop data dropout dummy_data
+eltwise elu embed exp flatten hdf5_data hdf5_output hinge_loss image_data infogain_loss inner_product input log lrn
+memory_data mvn parameter pooling power prelu python recurrent reduction relu reshape scale sigmoid softmax spp slice
+swish tanh threshold tile window_data
+"""
+GROUPS = frozenset(f"{name}_param" for name in GROUP_NAMES.split())
+# Fields that say how something is computed, trained or shown, not what.
+WITHOUT_EFFECT = re.compile(
+    r"(.*_)?filler$|engine$|cudnn_|force_nd_im2col$|moving_average_fraction$|momentum$|frozen$|stable_prod_grad$|"
+    r"debug_info$|save_output_param$|visualize|param$"
+)
 DATA = frozenset({"Data", "ImageData", "HDF5Data", "MemoryData", "WindowData", "DummyData", "AnnotatedData",
                   "ImageSegData", "VideoData", "DenseImageData"})  # fmt: skip
 TRAINING = re.compile(r"Loss\d*$|^(Accuracy|HDF5Output|DetectionEvaluate|Silence)$")
@@ -77,6 +90,24 @@ class Layer:
 
     def param(self, name: str) -> Block:
         return self.fields.block(name)
+
+    def finish(self) -> None:
+        """Every field must have been understood.
+
+        Raises:
+            InputError: nobody looked at one.
+        """
+        for group, values in self.fields.fields.items():
+            for value in values:
+                if not isinstance(value, Block) or not group.endswith("_param"):
+                    continue
+                if group not in self.fields.seen:
+                    if group not in GROUPS:
+                        raise self.fault(f"the group '{group[:60]}' is not known")
+                    continue
+                for name in value.fields:
+                    if name not in value.seen and not WITHOUT_EFFECT.match(name):
+                        raise self.fault(f"the field '{name[:60]}' of {group} is not known")
 
 
 @dataclass

@@ -14,6 +14,7 @@ def lrn(c: Context) -> str:
     size, alpha, beta = param.whole("local_size", 5), param.number("alpha", 1.0), param.number("beta", 0.75)
     if size < 1 or size % 2 == 0 or size > 999:
         raise c.layer.fault(f"local_size {size} is not odd")
+    param.seen.add("k")  # without effect within a channel
     if param.text("norm_region", "ACROSS_CHANNELS") in ("ACROSS_CHANNELS", "0"):
         return str(c.add("LRN", c.x, size=size, alpha=alpha, beta=beta, bias=param.number("k", 1.0)))
     # Within a channel: x * (1 + alpha * mean of squares over the window, padding counted as zeros) ^ -beta
@@ -41,6 +42,20 @@ def batch_norm(c: Context) -> str:
     )
 
 
+@layer("BN", blobs=2)
+def slope_and_shift(c: Context) -> str:
+    """Of PSPNet's fork: slope, shift, mean, variance. Of SegNet's: factor and shift, once it was made for inference."""
+    param, channels = c.layer.param("bn_param"), c.shape()[1]
+    epsilon, mode = param.number("eps", 1e-5), param.text("bn_mode", "LEARN")
+    count = len(c.layer.blobs)
+    if count == 2 and mode in ("INFERENCE", "1"):
+        return c.affine(c.x, c.blob(0, [channels], "scale"), c.blob(1, [channels], "shift"), 1)
+    if count != 4 or mode not in ("LEARN", "0"):
+        raise c.layer.fault(f"unsupported: {count} blobs with bn_mode {mode[:20]} (its statistics are not in the file)")
+    arrays = [c.constant(c.blob(i, [channels], n), n) for i, n in enumerate(("slope", "shift", "mean", "variance"))]
+    return str(c.add("BatchNormalization", c.x, *arrays, epsilon=epsilon))
+
+
 def normalised(c: Context, x: str, axes: list[int], epsilon: float, inside: bool, variance: bool = True) -> str:
     """(x - mean) / sqrt(variance + epsilon), or / (sqrt(variance) + epsilon), over these axes."""
     over = c.graph.ints(*axes)
@@ -66,7 +81,7 @@ def mvn(c: Context) -> str:
 def normalize(c: Context) -> str:
     """SSD's: divided by the L2 norm, over channels or the whole picture, times a trained scale."""
     param = c.layer.param("norm_param")
-    axes = c.graph.ints(*([1, 2, 3] if param.flag("across_spatial", True) else [1]))
+    axes = c.graph.ints(*(range(1, c.rank()) if param.flag("across_spatial", True) else [1]))
     total = c.add("ReduceSum", c.add("Mul", c.x, c.x), axes, keepdims=1)
     y = c.add("Div", c.x, c.add("Sqrt", c.add("Add", total, c.constant(param.number("eps", 1e-10), "epsilon"))))
     shared = param.flag("channel_shared", True)

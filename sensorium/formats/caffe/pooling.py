@@ -15,15 +15,28 @@ def pooling(c: Context) -> Any:
     kind = {"0": "MAX", "1": "AVE", "2": "STOCHASTIC"}.get(param.text("pool", "MAX"), param.text("pool", "MAX"))
     if kind not in ("MAX", "AVE"):
         raise c.layer.fault(f"unsupported pooling '{kind}'")
-    if len(c.layer.tops) > 1:
-        raise c.layer.fault("unsupported: a second top with the places of the maxima")
+    ceil = param.text("round_mode", "CEIL") not in ("FLOOR", "1") and param.flag("ceil_mode", True)
     if param.flag("global_pooling"):
+        param.seen.update(("kernel_size", "kernel_h", "kernel_w", "stride", "stride_h", "stride_w", "pad", "pad_h",
+                           "pad_w"))  # fmt: skip
+        if len(c.layer.tops) > 1:
+            raise c.layer.fault("unsupported: the place of the largest of all")
         return c.add("GlobalMaxPool" if kind == "MAX" else "GlobalAveragePool", c.x)
     kernel, stride, pad, _ = windows(c, param)
-    return pool(c, c.x, kind, kernel, stride, pad, param.text("round_mode", "CEIL") not in ("FLOOR", "1"))
+    if len(c.layer.tops) == 1:
+        return pool(c, c.x, kind, kernel, stride, pad, ceil)
+    if kind != "MAX":
+        raise c.layer.fault("the places of averages are not defined")
+    y, places = pool(c, c.x, kind, kernel, stride, pad, ceil, outputs=2)
+    # ONNX counts through the whole batch, Caffe within each plane.
+    plane = c.graph.add("ReduceProd", c.graph.add("Shape", c.x, start=2), keepdims=1)
+    return [y, c.graph.add("Cast", c.graph.add("Mod", places, plane), to=1)]
 
 
-def pool(c: Context, x: str, kind: str, kernel: list[int], stride: list[int], pad: list[int], ceil: bool = True) -> str:
+def pool(
+    c: Context, x: str, kind: str, kernel: list[int], stride: list[int], pad: list[int], ceil: bool = True,
+    outputs: int = 1,
+) -> Any:  # fmt: skip
     """Pooling as Caffe does it.
 
     The output size is rounded up; a last window that would begin beyond the padded picture is left out (ONNX: the same
@@ -38,7 +51,9 @@ def pool(c: Context, x: str, kind: str, kernel: list[int], stride: list[int], pa
             raise c.layer.fault(f"its last window lies outside the input (size {size}, kernel {k}, stride {s})")
     more = {} if kind == "MAX" else {"count_include_pad": 1}
     op = "MaxPool" if kind == "MAX" else "AveragePool"
-    return str(c.add(op, x, kernel_shape=kernel, strides=stride, pads=pad + pad, ceil_mode=int(ceil), **more))
+    return c.add(
+        op, x, outputs=outputs, kernel_shape=kernel, strides=stride, pads=pad + pad, ceil_mode=int(ceil), **more
+    )
 
 
 @layer("SPP", settles=True)
@@ -59,7 +74,7 @@ def spatial_pyramid(c: Context) -> str:
     return str(parts[0] if levels == 1 else c.add("Concat", *parts, axis=1))
 
 
-@layer("ROIPooling", settles=True)
+@layer("ROIPooling", bottoms=2, settles=True)
 def roi_pooling(c: Context) -> str:
     param = c.layer.param("roi_pooling_param")
     shape = [param.whole("pooled_h"), param.whole("pooled_w")]

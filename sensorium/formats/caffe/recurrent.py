@@ -77,7 +77,7 @@ def _scan(
     return [found[-1], *(c.graph.add("Unsqueeze", v, c.graph.ints(0)) for v in found[:-1])]
 
 
-@layer("LSTM", blobs=3)
+@layer("LSTM", blobs=3, bottoms=6)
 def lstm(c: Context) -> Any:
     """Gates in the order input, forget, output, candidate; both states are kept or dropped by the continuation."""
     x, cont, outputs = _prepare(c, 4)
@@ -96,7 +96,7 @@ def lstm(c: Context) -> Any:
     return _scan(c, x, cont, outputs, step)
 
 
-@layer("RNN", blobs=5)
+@layer("RNN", blobs=5, bottoms=6)
 def rnn(c: Context) -> Any:
     """h = tanh(W_hh h + W_xh x + b_h); the output is tanh(W_ho h + b_o)."""
     x, cont, outputs = _prepare(c, 1)

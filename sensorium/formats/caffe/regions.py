@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 
 from sensorium.formats.caffe.context import Context, layer
+from sensorium.formats.shared.textproto import Block, Scalar
 
 LIMIT = 1 << 20  # anchors
 
@@ -24,10 +26,27 @@ def _anchors(size: float, ratios: list[float], scales: list[float]) -> np.ndarra
     return np.array(rows, np.float32)
 
 
-@layer("Proposal")
+@layer("Proposal", bottoms=3)
 def proposal(c: Context) -> Any:
     """Scores (1, 2A, H, W), moves (1, 4A, H, W), and height, width and scale: rows of 0 and corners; their scores."""
-    param = c.layer.param("proposal_param")
+    return _proposed(c, c.layer.param("proposal_param"))
+
+
+@layer("Python", bottoms=3)
+def python(c: Context) -> Any:
+    """The layer of py-faster-rcnn that proposes regions, with the settings it is tested with; no other is known."""
+    param = c.layer.param("python_param")
+    module, name, text = (param.text(k) for k in ("module", "layer", "param_str"))
+    if name != "ProposalLayer":
+        raise c.layer.fault(f"runs Python code ({module[:60]}.{name[:60]}), which nothing here does")
+    told = Block(param.where, param.line)
+    for key, field in (("feat_stride", "feat_stride"), ("scales", "scale")):
+        if found := re.search(rf"['\"]?{key}['\"]?\s*:\s*[\[(]?([\d., ]+)", text):
+            told.fields[field] = [Scalar(v, param.line) for v in re.split(r"[,\s]+", found[1]) if v]
+    return _proposed(c, told)
+
+
+def _proposed(c: Context, param: Block) -> Any:
     ratios = param.number_list("ratio") or [0.5, 1.0, 2.0]
     scales = param.number_list("scale") or [8.0, 16.0, 32.0]
     stride, size = param.number("feat_stride", 16), param.number("base_size", 16)
@@ -78,7 +97,7 @@ def proposal(c: Context) -> Any:
     return [str(regions), str(g.add("Unsqueeze", g.add("Gather", best, chosen), ints(1)))]
 
 
-@layer("PSROIPooling", settles=True)
+@layer("PSROIPooling", bottoms=2, settles=True)
 def psroi_pooling(c: Context) -> str:
     """The mean of each part of a region, of the channels that are there for this part: sums from running totals."""
     param = c.layer.param("psroi_pooling_param")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from sensorium.formats.caffe.context import LAST, Context, layer
+from sensorium.formats.caffe.context import LAST, MANY, Context, layer
 
 
-@layer("Concat")
+@layer("Concat", bottoms=MANY)
 def concat(c: Context) -> str:
     param = c.layer.param("concat_param")
     axis = c.axis(param.whole("concat_dim", 1) if "concat_dim" in param else param.whole("axis", 1))
@@ -84,7 +84,7 @@ def permute(c: Context) -> str:
     return str(c.add("Transpose", c.x, perm=order + [a for a in range(c.rank()) if a not in order]))
 
 
-@layer("Crop")
+@layer("Crop", bottoms=2)
 def crop(c: Context) -> str:
     """The first bottom cut to the second's size, from the offsets on."""
     param = c.layer.param("crop_param")
@@ -100,6 +100,19 @@ def crop(c: Context) -> str:
     starts = c.graph.ints(*offsets)
     ends = c.graph.add("Add", starts, c.graph.add("Shape", c.inputs[1], start=axis, end=c.rank()))
     return str(c.add("Slice", c.x, starts, ends, c.graph.ints(*range(axis, c.rank()))))
+
+
+@layer("Parameter", blobs=1)
+def parameter(c: Context) -> str:
+    """A trained array of its own."""
+    shape = c.layer.param("parameter_param").block("shape").whole_list("dim")
+    return c.constant(c.blob(0, shape or c.layer.blobs[0].shape, "array"), "parameter")
+
+
+@layer("BatchReindex", bottoms=2)
+def batch_reindex(c: Context) -> str:
+    """The pictures of the first bottom that the second names."""
+    return str(c.add("Gather", c.x, c.graph.add("Cast", c.inputs[1], to=7), axis=0))
 
 
 @layer("Tile")

@@ -31,13 +31,18 @@ class Scalar:
 
 @dataclass
 class Block:
-    """The fields of a message, in order; `where` is the file, `line` where the message begins."""
+    """The fields of a message, in order; `where` is the file, `line` where the message begins.
+
+    `seen` has the names that were asked for, so that what nobody looked at can be found.
+    """
 
     where: str
     line: int
     fields: dict[str, list[Scalar | Block]] = field(default_factory=dict)
+    seen: set[str] = field(default_factory=set)
 
     def __contains__(self, name: str) -> bool:
+        self.seen.add(name)
         return name in self.fields
 
     def fault(self, message: str, line: int | None = None) -> InputError:
@@ -45,6 +50,7 @@ class Block:
 
     def blocks(self, name: str) -> list[Block]:
         """Repeated messages."""
+        self.seen.add(name)
         found = []
         for value in self.fields.get(name, []):
             if not isinstance(value, Block):
@@ -58,6 +64,7 @@ class Block:
         return found[-1] if found else Block(self.where, self.line)
 
     def scalars(self, name: str) -> list[Scalar]:
+        self.seen.add(name)
         found = []
         for value in self.fields.get(name, []):
             if isinstance(value, Block):
