@@ -320,6 +320,10 @@ def convert(
     check: str | Path | None = None,
     tolerance: float | None = None,
     force: bool = False,
+    tokenizer: str | Path | None = None,
+    padding: str | None = None,
+    rate: int | None = None,
+    features: str | Path | None = None,
 ) -> dict[str, Any]:
     """Write a model of another framework as a model folder that ONNX Runtime runs.
 
@@ -343,6 +347,11 @@ def convert(
         check: an .npz with inputs (`in_NAME`) and outputs of the original (`out_NAME`) to compare with.
         tolerance: largest absolute difference allowed by `check`.
         force: write the folder even if the check fails.
+        tokenizer: what makes tokens of a text: a folder or a tokenizer.json of Hugging Face, a tokenizer of Keras as
+            JSON, or a vocabulary (one word a line, or JSON).
+        padding: `left` or `right`: where a shorter text is filled up, and a longer one cut, to the length it takes.
+        rate: samples a second of the sound it takes.
+        features: a JSON file that says how the features of a sound are made, as preprocessor_config.json does.
 
     Returns:
         `verdict` (`pass`, `fail`, or `unverified` without `check`), inputs, outputs, differences, notes.
@@ -382,6 +391,10 @@ def convert(
         check=check,
         tolerance=tolerance,
         force=force,
+        tokenizer=tokenizer,
+        padding=padding,
+        rate=rate,
+        features=features,
     )
 
 

@@ -18,6 +18,7 @@ from sensorium.model import save_probe, seal, write_files
 from sensorium.nets import trial
 from sensorium.nets.bound import BoundNet
 from sensorium.nets.ort import OrtNet
+from sensorium.ops.batches import collate, fixed_size
 from sensorium.tasks import find, to_json
 
 GOLDEN_LIMIT = 1 << 30  # bytes of unpacked reference arrays
@@ -89,6 +90,10 @@ def convert(
     check: str | Path | None = None,
     tolerance: float | None = None,
     force: bool = False,
+    tokenizer: str | Path | None = None,
+    padding: str | None = None,
+    rate: int | None = None,
+    features: str | Path | None = None,
 ) -> dict[str, Any]:
     """See `sensorium.convert`."""
     onnx = need("onnx", "formats")
@@ -111,13 +116,16 @@ def convert(
     binding = None
     if task is not None:
         try:
-            binding = bindings.find(graph, task, bindings.Told(names, image_size, layout, list(shapes or {})))
+            places = [None if place is None else Path(place) for place in (tokenizer, features)]
+            heard = bindings.Told(names, image_size, layout, list(shapes or {}), places[0], padding, rate, places[1])
+            binding = bindings.find(graph, task, heard)
         except InputError as error:
             raise InputError(f"{sources[0]}: {error}") from None
-        preprocessing["size"] = binding.size
         names = binding.config.pop("labels", names)
-        if not {"mean", "std", "scale"} & set(preprocessing):
-            graph.notes.append("pixel values stay 0 to 255: no --scale, --mean or --std was given")
+        if binding.size is not None:
+            preprocessing["size"] = binding.size
+            if not {"mean", "std", "scale"} & set(preprocessing):
+                graph.notes.append("pixel values stay 0 to 255: no --scale, --mean or --std was given")
     origin = {
         "format": graph.producer,
         "files": {Path(s).name: files.sha256(Path(s)) for s in sources if Path(s).is_file()},
@@ -135,7 +143,8 @@ def convert(
         asked: OrtNet | BoundNet = BoundNet(net, binding.content) if binding is not None else net
         reference = getattr(graph, "reference", [])  # of the original, run where the graph was made
         if binding is not None:
-            feeds = _pictures(asked, binding.size)
+            count = fixed_size(asked) or 1
+            feeds = collate([binding.example] * count, {})
             save_probe(folder, target.name, feeds, asked(feeds))
         elif reference:
             save_probe(folder, target.name, reference[0][0], net(reference[0][0]))
@@ -221,13 +230,6 @@ def example(graph: Graph, batch: int | None = None, seed: int = 0) -> dict[str, 
     return feeds
 
 
-def _pictures(net: OrtNet | BoundNet, size: tuple[int, int] | None) -> dict[str, np.ndarray]:
-    """A made-up picture as the task prepares one, or as many as the network takes."""
-    count = next(iter(net.inputs.values()))[0][0]
-    shape = (count if isinstance(count, int) else 1, 3, *(size or (1, 1)))
-    return {"pixel_values": np.random.default_rng(0).random(shape, np.float32)}
-
-
 def describe(
     graph: Graph, preprocessing: Mapping[str, Any], names: Sequence[str], binding: bindings.Binding | None
 ) -> dict[str, Any]:
@@ -241,7 +243,8 @@ def describe(
     if binding is not None:
         config |= binding.config
         written["bindings.json"] = binding.content
-    if preprocessing:
+        written |= binding.files
+    if preprocessing and (binding is None or binding.size is not None):
         written["preprocessor_config.json"] = _preprocessor(preprocessing, pictures[0].shape if pictures else None)
     return written
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
@@ -158,3 +159,151 @@ def test_forms_of_detections() -> None:
     kept, scores = suppress(boxes, np.array([[0.9, 0.1], [0.8, 0.3], [0.7, 0]], np.float32), 0.5, 0.05)
     assert kept.tolist() == [0, 2, 1]  # the second stays for the other class only
     np.testing.assert_allclose(scores, [[0.9, 0], [0.7, 0], [0, 0.3]])
+
+
+def words(tmp_path: Path, *inputs: bytes, length: int = -1) -> Path:
+    """Reviews: each word votes for one of two labels, padding (0) for none; `inputs` are added to the mean."""
+    votes = np.array([[0, 0], [0, 0], [3, 0], [0, 3], [0, 1]], np.float32)
+    nodes = [
+        node("ids", "Placeholder", dtype=Kind(3), shape=Shape((-1, length))),
+        const("votes", votes),
+        const("axis", 0),
+        node("each", "GatherV2", "votes", "ids", "axis"),
+        const("axes", [1]),
+        node("sum", "Sum", "each", "axes"),
+        *inputs,
+        node("scores", "Softmax", "sum"),
+    ]
+    (tmp_path / "net.pb").write_bytes(graph(*nodes))
+    (tmp_path / "labels.txt").write_text("good\nbad\n")
+    (tmp_path / "words.txt").write_text("\n[UNK]\ngreat\nawful\ndull\n")
+    return tmp_path / "net.pb"
+
+
+def test_a_text_classifier_with_a_vocabulary(tmp_path: Path) -> None:
+    made = cli("convert", words(tmp_path), "--out", tmp_path / "m", "--task", "text-classification", "--labels",
+               tmp_path / "labels.txt", "--tokenizer", tmp_path / "words.txt")  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    answered = cli("predict", tmp_path / "m", "Great, great but DULL!", "--top-k", "2", "--json")
+    assert answered.returncode == 0, answered.stderr
+    found = {entry["label"]: entry["score"] for entry in json.loads(answered.stdout)["result"]}
+    assert found == pytest.approx({"good": 1 / (1 + np.exp(-5)), "bad": 1 / (1 + np.exp(5))}, rel=1e-5)
+    (tmp_path / "data.csv").write_text("text,label\ngreat,good\nawful and more,bad\nso great,good\n,good\n")
+    evaluated = cli("evaluate", tmp_path / "m", tmp_path / "data.csv", "--json")
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert json.loads(evaluated.stdout)["metrics"]["accuracy"]["value"] == 1
+    assert "never compared with its original" in cli("verify", tmp_path / "m").stdout
+
+
+@pytest.mark.parametrize(("side", "seen"), [("left", "awful awful"), ("right", "great great great")])
+def test_a_text_of_a_fixed_length(tmp_path: Path, side: str, seen: str) -> None:
+    """What is longer is cut at the side that is told, what is shorter is filled up there."""
+    sensorium.convert(words(tmp_path, length=3), out=tmp_path / "m", task="text-classification", padding=side,
+                      labels=tmp_path / "labels.txt", tokenizer=tmp_path / "words.txt")  # fmt: skip
+    model = sensorium.load(tmp_path / "m")
+    long, short = (model.predict(text) for text in ("great great great great awful awful", "dull"))
+    assert long[0].label == ("good" if side == "right" else "bad")
+    assert (short[0].label, short[0].score) == ("bad", pytest.approx(1 / (1 + np.exp(-1))))
+
+
+def test_what_a_text_classifier_lacks_is_said_at_once(tmp_path: Path) -> None:
+    made = cli("convert", words(tmp_path), "--out", tmp_path / "m", "--task", "text-classification")
+    assert made.returncode == 2
+    assert made.stderr.count("\n") == 1
+    assert "--labels" in made.stderr
+    assert "--tokenizer" in made.stderr
+
+
+def tone(tmp_path: Path, length: int, *, batch: bool = True) -> Path:
+    """Loud or quiet, by the mean magnitude of the samples."""
+    shape = Shape((-1, length)) if batch else Shape((length,))
+    nodes = [
+        node("waves", "Placeholder", dtype=Kind(1), shape=shape),
+        node("size", "Abs", "waves"),
+        const("axes", [1] if batch else [0]),
+        node("mean", "Mean", "size", "axes", keep_dims=True),
+        const("turn", np.array([[40.0, -40.0]] if batch else [40.0, -40.0], np.float32)),
+        const("base", np.array([-10.0, 10.0], np.float32)),
+        node("both", "Mul", "mean", "turn"),
+        node("logits", "AddV2", "both", "base"),
+    ]
+    if not batch:
+        nodes += [const("first", 0), node("rows", "ExpandDims", "logits", "first")]
+    (tmp_path / "net.pb").write_bytes(graph(*nodes))
+    (tmp_path / "labels.txt").write_text("loud\nquiet\n")
+    return tmp_path / "net.pb"
+
+
+@pytest.mark.parametrize("batch", [True, False])
+def test_a_sound_classifier_of_samples(tmp_path: Path, batch: bool) -> None:
+    sensorium.convert(tone(tmp_path, 800, batch=batch), out=tmp_path / "m", task="audio-classification", rate=8000,
+                      labels=tmp_path / "labels.txt")  # fmt: skip
+    model = sensorium.load(tmp_path / "m")
+    # As loud, of another rate and length; the last is filled up with silence to a quarter of its loudness.
+    sounds = [(np.full(n, level, np.float32), rate)
+              for n, level, rate in ((1600, 0.5, 16000), (9000, 0.1, 8000), (200, 0.8, 8000))]  # fmt: skip
+    found = [{a.label: a.score for a in answer} for answer in map(model.predict, sounds)]
+    for scores, mean in zip(found, (0.5, 0.1, 0.2)):
+        assert scores["loud"] == pytest.approx(1 / (1 + np.exp(20 - 80 * mean)), abs=2e-2)
+
+
+def test_a_sound_classifier_of_features(tmp_path: Path) -> None:
+    """Log-mel frames as a grey picture, channels last: the loudest band decides."""
+    nodes = [
+        node("mel", "Placeholder", dtype=Kind(1), shape=Shape((-1, 12, 16, 1))),
+        const("axes", [1, 3]),
+        node("bands", "Mean", "mel", "axes"),
+        const("w", np.repeat(np.eye(2, dtype=np.float32), 8, 0)),
+        node("halves", "MatMul", "bands", "w"),
+        node("p", "Softmax", "halves"),
+    ]
+    (tmp_path / "net.pb").write_bytes(graph(*nodes))
+    (tmp_path / "labels.json").write_text('["low", "high"]')
+    settings = {"feature_extractor_type": "MelSpectrogram", "sampling_rate": 8000, "n_fft": 256, "hop_length": 128}
+    settings |= {"n_mels": 16, "fmin": 50, "mel_scale": "htk", "norm": None, "logarithm": "ln", "floor": 1e-4}
+    (tmp_path / "features.json").write_text(json.dumps(settings))
+    told = {"task": "audio-classification", "labels": tmp_path / "labels.json"}
+    with pytest.raises(InputError, match=r"--rate HZ; how the features .* takes are made: --features FILE"):
+        sensorium.convert(tmp_path / "net.pb", out=tmp_path / "m", **told)
+    sensorium.convert(tmp_path / "net.pb", out=tmp_path / "m", features=tmp_path / "features.json", **told)
+    bound = json.loads((tmp_path / "m" / "bindings.json").read_text())["inputs"]["input_features"]
+    assert (bound["axes"], bound["length"], bound["fill"]) == ("NTF1", 12, pytest.approx(np.log(1e-4)))
+    time = np.arange(4000) / 8000
+    model = sensorium.load(tmp_path / "m")
+    found = [model.predict((np.sin(2 * np.pi * f * time[:n]).astype(np.float32), 8000))
+                           for f, n in ((200, 4000), (3000, 900))]  # fmt: skip
+    assert [answer[0].label for answer in found] == ["low", "high"]
+
+
+def test_an_onnx_file_with_a_mask_of_a_fixed_length(tmp_path: Path) -> None:
+    """The share of a word among what the mask shows; the first of the outputs has the scores."""
+    helper, kinds = onnx.helper, onnx.TensorProto
+    inputs = [helper.make_tensor_value_info(n, kinds.INT64, ["n", 6]) for n in ("input_word_ids", "input_mask")]
+    lengths = helper.make_tensor_value_info("seq_len", kinds.INT32, ["n"])
+    table = onnx.numpy_helper.from_array(np.array([[0, 0], [0, 0], [2, 0], [0, 2]], np.float32), "table")
+    axes = onnx.numpy_helper.from_array(np.array([1]), "axes")
+    last = onnx.numpy_helper.from_array(np.array([-1]), "last")
+    steps = [
+        helper.make_node("Gather", ["table", "input_word_ids"], ["each"]),
+        helper.make_node("Cast", ["input_mask"], ["shown"], to=kinds.FLOAT),
+        helper.make_node("Unsqueeze", ["shown", "last"], ["wide"]),
+        helper.make_node("Mul", ["each", "wide"], ["kept"]),
+        helper.make_node("ReduceSum", ["kept", "axes"], ["sum"], keepdims=0),
+        helper.make_node("Cast", ["seq_len"], ["count"], to=kinds.FLOAT),
+        helper.make_node("Unsqueeze", ["count", "last"], ["counts"]),
+        helper.make_node("Div", ["sum", "counts"], ["mean"]),
+        helper.make_node("Sigmoid", ["mean"], ["chances"]),
+    ]
+    output = helper.make_tensor_value_info("chances", kinds.FLOAT, ["n", 2])
+    made = helper.make_graph(steps, "g", [*inputs, lengths], [output], [table, axes, last])
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "net.onnx")
+    (tmp_path / "labels.txt").write_text("two\nthree\n")
+    (tmp_path / "v.txt").write_text("[PAD]\n[UNK]\ntwo\nthree\n")
+    sensorium.convert(tmp_path / "net.onnx", out=tmp_path / "m", task="text-classification",
+                      labels=tmp_path / "labels.txt", tokenizer=tmp_path / "v.txt")  # fmt: skip
+    model = sensorium.load(tmp_path / "m")
+    answers = model.predict_batch(["two two three other", "three", ""], top_k=2)
+    found = [{a.label: a.score for a in answer} for answer in answers]
+    assert found[0] == pytest.approx({"two": 1 / (1 + np.exp(-1)), "three": 1 / (1 + np.exp(-0.5))})
+    assert found[1]["three"] == pytest.approx(1 / (1 + np.exp(-2)))
+    assert model.task.multi  # logistic functions: each label for itself

@@ -61,6 +61,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", type=fraction, metavar="X", help="by which 0..255 is multiplied first: 1/255")
     parser.add_argument("--layout", choices=["NCHW", "NHWC"], help="order of the axes of the picture")
     parser.add_argument("--color", choices=["rgb", "bgr"], help="order of the channels")
+    parser.add_argument("--tokenizer", metavar="PATH", help="of a text: tokenizer.json, its folder, or a vocabulary")
+    parser.add_argument(
+        "--padding", choices=["left", "right"], help="where texts are filled up, and cut, to its length"
+    )
+    parser.add_argument("--rate", type=int, metavar="HZ", help="samples a second of the sound it takes")
+    parser.add_argument("--features", metavar="FILE", help="how features of a sound are made: preprocessor_config.json")
     parser.add_argument("--outputs", type=words, default=[], metavar="A,B", help="the outputs wanted")
     parser.add_argument(
         "--shape",
@@ -98,6 +104,10 @@ def run(given: argparse.Namespace) -> int:
         check=given.check,
         tolerance=given.tolerance,
         force=given.force,
+        tokenizer=given.tokenizer,
+        padding=given.padding,
+        rate=given.rate,
+        features=given.features,
     )
     if given.json:
         print(text.document(report))

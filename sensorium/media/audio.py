@@ -214,9 +214,10 @@ def padding(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> dict[
     """Values that fill up the shorter sounds of a batch; none where filling would change the answer.
 
     Args:
-        config: config.json: where `feat_extract_norm` is `group`, all is normalised over time, filling included.
+        config: config.json: where `feat_extract_norm` is `group`, all is normalised over time, filling included; and of
+            a network of another framework it is not known.
     """
-    if config.get("feat_extract_norm") == "group":
+    if config.get("feat_extract_norm") == "group" or config.get("model_type") == "converted":
         return {}
     value = float(preprocessor.get("padding_value") or 0)
     return {"input_values": value, "input_features": value, "attention_mask": 0, "padding_mask": 0}
@@ -401,6 +402,49 @@ def _clap(config: Mapping[str, Any], samples: Floats) -> dict[str, np.ndarray]:
     return {"input_features": np.stack(parts), "is_longer": np.array([longer or fusion])}
 
 
+def _mel(config: Mapping[str, Any], samples: Floats) -> dict[str, np.ndarray]:
+    """(frames, bands) of any mel spectrogram, by the settings of librosa and with its defaults.
+
+    `logarithm` is `ln`, `log10`, `db` or null, of `max(floor, x)`, or of `x + offset`; `db` counts from `reference` (a
+    number, or `max` of the sound) and is cut `top_db` below its highest. Then `mean` is subtracted, divided by `std`.
+    """
+    size, rate = int(config.get("n_fft", 2048)), sampling_rate(config)
+    centre, scale = config.get("center", True), config.get("mel_scale", "slaney")
+    continued, power = config.get("pad_mode", "constant"), config.get("power", 2)
+    if scale not in ("slaney", "htk") or continued not in ("constant", "reflect") or power not in (1, 2):
+        raise InputError("mel_scale should be slaney or htk, pad_mode constant or reflect, power 1 or 2")
+    how = Mel(
+        rate, int(config.get("n_mels", 128)), int(config.get("win_length") or size), int(config.get("hop_length", 512)),
+        size, low=float(config.get("fmin", 0)), high=float(config.get("fmax") or rate / 2), scale=scale,
+        area=config.get("norm", "slaney") == "slaney", centre=continued if centre else None, framed=bool(centre),
+        rounded=False, power=power,
+    )  # fmt: skip
+    found = mel.energies(samples, how)
+    if not found.shape[1]:
+        raise InputError(f"the sound is shorter than one frame ({1000 * how.frame / rate:.0f} ms)")
+    kind = config.get("logarithm", "ln")
+    if kind not in LOGARITHMS:
+        raise InputError(f"logarithm '{kind}' is none of {', '.join(str(name) for name in LOGARITHMS)}")
+    if kind is not None:
+        if kind == "db":
+            reference = config.get("reference", 1.0)
+            found = found / (max(found.max(), 1e-10) if reference == "max" else float(reference))
+        offset = float(config.get("offset", 0.0))
+        found = LOGARITHMS[kind](found + offset if offset else np.maximum(float(config.get("floor", 1e-10)), found))
+        if kind == "db" and config.get("top_db") is not None:
+            found = np.maximum(found, found.max() - float(config["top_db"]))
+    found = (found - float(config.get("mean", 0.0))) / float(config.get("std", 1.0))
+    return {"input_features": found.T.astype(np.float32)}
+
+
+LOGARITHMS: dict[str | None, Callable[[Any], Any]] = {
+    "ln": np.log,
+    "log10": np.log10,
+    "db": lambda x: 10 * np.log10(x),
+    None: np.asarray,
+}
+
+
 def _shrink(found: Floats, frames: int) -> Floats:
     """Fewer frames, by linear interpolation between their centres."""
     scale = float(np.float32(len(found)) / np.float32(frames))
@@ -424,6 +468,7 @@ EXTRACTORS: dict[str, Callable[[Mapping[str, Any], Floats], dict[str, np.ndarray
     "DacFeatureExtractor": _codec,
     "EncodecFeatureExtractor": _codec,
     "LasrFeatureExtractor": _lasr,
+    "MelSpectrogram": _mel,
     "ParakeetFeatureExtractor": _parakeet,
     "SeamlessM4TFeatureExtractor": _seamless,
     "Speech2TextFeatureExtractor": _speech_to_text,

@@ -7,9 +7,13 @@ A converted network keeps what its framework called things, while a task prepare
      "outputs": {"logits": {"name": "dense/Softmax:0"}},
      "constants": {"is_training:0": false}}
 
-An input may besides have `channels` (1: grey), `size` (height and width of a picture that the network takes as a
-list, or flat), `flat`, and `scale` and `zero_point` (of a quantised input); an output `scale` and `zero_point`,
-`layout`, and `binary` (one chance, of the second of two labels). A detector has `detections` in place of outputs.
+A picture may besides have `channels` (1: grey), `size` (height and width of a picture that the network takes as a
+list, or flat) and `flat`. A text or a sound may have `length`, to which it is filled up with `fill` or cut at its
+`side` (`left` or `right`); a sound the letters of its axes, `from` as prepared and `axes` as the network takes them: N
+(without it the network takes one sound at a time), T (time), F (bands), 1. An input that is the `count` of tokens is
+made here. Any input may be quantised, with `scale` and `zero_point`; an output too. It may have a `layout`, be `binary`
+(one chance, of the second of two labels), or the `mean` of the scores of parts. A detector has `detections` in place of
+outputs.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from sensorium.nets.ort import Arrays, OrtNet
 from sensorium.ops import boxes as box_ops
 
 FILE = "bindings.json"
+FLOATS = {"layout", "axes"}  # entries of what is measured: pictures and sounds
 GREY = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue, as Pillow has it
 
 
@@ -53,24 +58,35 @@ class BoundNet:
             if name not in has:
                 raise InputError(f"{FILE}: {net.path.name} has no '{name}'; it has {', '.join(has)}")
         self.inputs: dict[str, tuple[list[Any], Any]] = {
-            name: (_as_prepared(net.inputs[how["name"]][0], how), np.float32 if "layout" in how else np.int64)
+            name: (_as_prepared(net.inputs[how["name"]][0], how), np.float32 if FLOATS & set(how) else np.int64)
             for name, how in self._inputs.items()
+            if not how.get("count")
         }
+        self._single = any("N" not in how.get("axes", "N") for how in self._inputs.values())
         self.outputs = ["logits", "pred_boxes"] if self._detections else list(self._outputs)
 
     def __call__(self, feeds: Arrays) -> Arrays:
-        missing = [name for name in self._inputs if name not in feeds]
+        missing = [name for name in self.inputs if name not in feeds]
         if missing:
             raise InputError(f"{self.path.name} needs the input '{missing[0]}', which this task does not prepare")
-        return self.answers(self.net(self.feeds(feeds)), len(next(iter(feeds.values()))))
+        count = len(next(iter(feeds.values())))
+        if self._single and count > 1:
+            each = [self({name: array[i : i + 1] for name, array in feeds.items()}) for i in range(count)]
+            return {name: np.concatenate([one[name] for one in each]) for name in each[0]}
+        return self.answers(self.net(self.feeds(feeds)), count)
 
     def feeds(self, prepared: Arrays) -> Arrays:
         """What the network itself takes."""
         found: Arrays = {}
         for name, how in self._inputs.items():
+            if how.get("count"):
+                found[how["name"]] = prepared["attention_mask"].sum(1)
+                continue
             array = prepared[name]
             if "layout" in how:
                 array = _picture(array, how)
+            elif {"length", "axes"} & set(how):
+                array = _sequence(array, how)
             if "scale" in how:
                 limits = np.iinfo(self.net.inputs[how["name"]][1])
                 steps = np.rint(array / np.float32(how["scale"])) + how.get("zero_point", 0)
@@ -89,6 +105,8 @@ class BoundNet:
             array = given[how["name"]]
             if "scale" in how:
                 array = (array.astype(np.float32) - how.get("zero_point", 0)) * np.float32(how["scale"])
+            if how.get("mean"):
+                array = array.reshape(count, -1, array.shape[-1]).mean(1)
             if how.get("flat") or how.get("binary"):
                 array = array.reshape(len(array), -1)
             if how.get("layout") == "NHWC":
@@ -102,8 +120,11 @@ class BoundNet:
 
 
 def _as_prepared(shape: list[Any], how: Mapping[str, Any]) -> list[Any]:
+    if "axes" in how:
+        sizes = dict(zip(how["axes"], shape)) | {"T": None, "1": 1}
+        return [sizes.get(letter, 1) for letter in how["from"]]
     if "layout" not in how:
-        return shape
+        return [*shape[:1], *([None] if "length" in how else shape[1:])]
     if how.get("size"):
         return [shape[0], 3, *how["size"]]
     sides = shape[1:3] if how["layout"] == "NHWC" else shape[2:4]
@@ -121,6 +142,26 @@ def _picture(array: np.ndarray, how: Mapping[str, Any]) -> np.ndarray:
     if how.get("squeeze"):  # (N, H, W)
         return array.reshape(len(array), *how["size"])
     return array
+
+
+def _sequence(array: np.ndarray, how: Mapping[str, Any]) -> np.ndarray:
+    """A batch of texts or sounds, as long and along the axes as the network takes them."""
+    letters, axes = how.get("from", "NT"), how.get("axes", "NT")
+    time = letters.index("T")
+    if "length" in how:
+        lack, left = int(how["length"]) - array.shape[time], how.get("side") == "left"
+        if lack > 0:
+            around = [(0, 0)] * array.ndim
+            around[time] = (lack, 0) if left else (0, lack)
+            array = np.pad(array, around, constant_values=np.array(how["fill"], array.dtype))
+        elif lack < 0:
+            array = array.take(range(-lack, array.shape[time]) if left else range(how["length"]), time)
+    array = array.reshape([n for n, letter in zip(array.shape, letters) if letter != "1"])
+    order = letters.replace("1", "")
+    if "N" not in axes:
+        array, order = array[0], order.replace("N", "")
+    array = array.transpose([order.index(letter) for letter in axes if letter != "1"])
+    return np.expand_dims(array, tuple(i for i, letter in enumerate(axes) if letter == "1"))
 
 
 def read(folder: Path) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class Mel:
         speech: as Kaldi does, each frame loses its mean, and its high frequencies are emphasised by this much.
         single: whether the filters are rounded to single precision.
         rounded: whether the spectrum is, as in `transformers.audio_utils`.
+        power: of the spectrum, before it is gathered in bands: 2 for energies, 1 for magnitudes.
     """
 
     rate: int
@@ -57,6 +58,7 @@ class Mel:
     speech: float | None = None
     single: bool = False
     rounded: bool = True
+    power: int = 2
 
     def frames(self, samples: int) -> int:
         """How many frames so many samples give."""
@@ -97,7 +99,8 @@ def energies(samples: np.ndarray, how: Mel) -> Doubles:
         spectrum = np.fft.rfft(block * shape, how.size)
         if how.rounded:
             spectrum = spectrum.astype(np.complex64).astype(np.complex128)
-        found[:, first : first + BLOCK] = bank.T @ (spectrum.real**2 + spectrum.imag**2).T
+        squares = spectrum.real**2 + spectrum.imag**2
+        found[:, first : first + BLOCK] = bank.T @ (squares if how.power == 2 else np.sqrt(squares)).T
     return found
 
 

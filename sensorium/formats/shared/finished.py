@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sensorium.errors import InputError, need
-from sensorium.formats.shared.graph import Graph, Input
+from sensorium.formats.shared.graph import Graph, Input, Node
 
 Arrays = dict[str, np.ndarray]
 USUAL = 16  # size of a free axis that nothing tells
@@ -78,7 +78,14 @@ def finished(path: Path, producer: str, external: bool = True) -> Finished:
             shape.append(dim.dim_value if fixed else 1 if axis == 0 else USUAL)
         dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
         graph.inputs.append(Input(entry.name, tuple(shape), np.dtype(dtype), free))
-    graph._outputs = [(entry.name, entry.name) for entry in proto.graph.output]
+    for entry in proto.graph.output:
+        graph._outputs.append((entry.name, entry.name))
+        graph._types[entry.name] = entry.type
+    # What it ends with is asked, of a network that is to serve a task.
+    graph.nodes = [Node(n.op_type, list(n.input), list(n.output), {}, n.domain) for n in proto.graph.node]
+    for tensor in proto.graph.initializer:
+        if np.prod(tensor.dims) == 1 and not tensor.external_data:
+            graph.constants[tensor.name] = onnx.numpy_helper.to_array(tensor)
     return graph
 
 
