@@ -288,6 +288,160 @@ def test_lstm_with_a_limit_on_its_state(tmp_path: Path) -> None:
         np.testing.assert_allclose(found[:, t], state, atol=1e-5)
 
 
+def lstm_steps(
+    x: np.ndarray, weights: Sequence[np.ndarray], biases: Sequence[np.ndarray], seen: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """An LSTM (time, batch, ...) whose state is `seen` by the next step so."""
+    h = c = np.zeros((x.shape[1], len(biases[0])))
+    found = []
+    for now in x:
+        i, f, g, o = (now @ weights[k].T + seen(h) @ weights[k + 4].T + biases[k] for k in range(4))
+        i, f, o = (1 / (1 + np.exp(-v)) for v in (i, f, o))
+        c = f * c + i * np.tanh(g)
+        h = o * np.tanh(c)
+        found.append(h)
+    return np.stack(found)
+
+
+def lstm_net(n: int, h: int, count: int = 1) -> tuple[Net, list[list[np.ndarray]], list[str]]:
+    """Weights and biases of LSTMs, and the names of their arrays in the order of TFLite's inputs."""
+    net = Net()
+    arrays, names = [], []
+    for k in range(count):
+        arrays.append([array(h, n) for _ in range(4)] + [array(h, h) for _ in range(4)] + [array(h) for _ in range(4)])
+        stored = [net.stored(f"w{k}.{i}", a) for i, a in enumerate(arrays[-1])]
+        names += [*stored[:8], "-", "-", "-", *stored[8:], "-", "-"]
+    return net, arrays, names
+
+
+def states(net: Net, *sizes: tuple[int, ...], **told: Any) -> list[str]:
+    for k, size in enumerate(sizes):
+        net.tensor(f"state{k}", size, **told)
+        net.tensors[-1][5] = ("B", 1)
+    return [f"state{k}" for k in range(len(sizes))]
+
+
+def test_both_ways_have_time_first_unless_they_say_otherwise(tmp_path: Path) -> None:
+    n, h = 2, 3
+    net, arrays, names = lstm_net(n, h, 2)
+    net.tensor("x", (4, 2, n))
+    net.tensor("y", (4, 2, 2 * h))
+    inputs = ["x", *names, *states(net, *[(2, h)] * 4), *["-"] * 9]
+    net.op("BIDIRECTIONAL_SEQUENCE_LSTM", inputs, ["y"], o0=("b", 4), o3=("B", 1))
+    x = array(4, 2, n)
+    (y,) = convert(tmp_path, net.file(["x"], ["y"]))(x=x)
+    there, back = (lstm_steps(v, a[:8], a[8:], lambda s: s) for v, a in ((x, arrays[0]), (x[::-1], arrays[1])))
+    np.testing.assert_allclose(y, np.concatenate([there, back[::-1]], 2), atol=1e-5)
+
+
+def test_a_limit_that_cannot_be_reached_is_none(tmp_path: Path) -> None:
+    net, arrays, names = lstm_net(2, 3)
+    net.tensor("x", (2, 7, 2))
+    net.tensor("y", (2, 7, 3))
+    inputs = ["x", *names, *states(net, (2, 3), (2, 3)), *["-"] * 4]
+    net.op("UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, ["y"], o0=("b", 4), o1=("f", 10))
+    x = array(2, 7, 2)
+    (y,) = convert(tmp_path, net.file(["x"], ["y"]))(x=x)
+    expected = lstm_steps(x.swapaxes(0, 1), arrays[0][:8], arrays[0][8:], lambda s: s)
+    np.testing.assert_allclose(y.swapaxes(0, 1), expected, atol=1e-5)
+    assert formats.read([tmp_path / "m.tflite"]).kinds["LSTM"] == 1
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_lstm_with_8_bit_weights(whole: bool, tmp_path: Path) -> None:
+    """Beside numbers that are rounded like them step by step, or in whole numbers throughout."""
+    n, h, t = 3, 4, 6
+    net = Net()
+    weights = [RANDOM.integers(-127, 128, (h, n if k < 4 else h)).astype(np.int8) for k in range(8)]
+    biases = [RANDOM.integers(-2000, 2000, h).astype(np.int32) for _ in range(4)]
+    for k, w in enumerate(weights):
+        net.stored(f"w{k}", w, scale=[0.012])
+    for k, v in enumerate(biases):
+        net.stored(f"b{k}", v, scale=[0.03 * 0.012]) if whole else net.stored(f"b{k}", v.astype(np.float32) * 4e-4)
+    quantised = {"dtype": np.int8, "scale": [0.03], "zero": [5]}
+    net.tensor("x", (1, t, n), **(quantised if whole else {}))
+    out = {"dtype": np.int8, "scale": [1 / 120], "zero": [-20]}
+    net.tensor("y", (1, t, h), **(out if whole else {}))
+    names = [f"w{k}" for k in range(8)], [f"b{k}" for k in range(4)]
+    both = states(net, (1, h), (1, h))
+    if whole:
+        net.tensor("kept", (1, h), **out)
+        net.tensors[-1][5] = ("B", 1)
+        both[0] = "kept"
+    net.op("UNIDIRECTIONAL_SEQUENCE_LSTM", ["x", *names[0], "-", "-", "-", *names[1], "-", "-", *both, *["-"] * 4],
+           ["y"], o0=("b", 4), o1=("f", 10))  # fmt: skip
+    real = [w * np.float32(0.012) for w in weights]
+    run = convert(tmp_path, net.file(["x"], ["y"]))
+    if whole:
+        x = RANDOM.integers(-128, 128, (1, t, n)).astype(np.int8)
+        wanted = lstm_steps((x[0, :, None].astype(int) - 5) * 0.03, real, [v * 0.03 * 0.012 for v in biases],
+                            lambda s: np.clip(np.round(s * 120), -108, 147) / 120)  # fmt: skip
+        assert np.abs(run(x=x)[0][0] - np.clip(np.round(wanted[:, 0] * 120) - 20, -128, 127)).max() <= 1
+        return
+
+    def seen(v: np.ndarray) -> np.ndarray:
+        step = np.maximum(np.abs(v).max(-1, keepdims=True) / 127, 1e-30)
+        return np.asarray(np.round(v / step) * step)
+
+    x = array(1, t, n)
+    wanted = lstm_steps(seen(x)[0][:, None], real, [v * 4e-4 for v in biases], seen)
+    np.testing.assert_allclose(run(x=x)[0][0], wanted[:, 0], atol=2e-4)
+
+
+def test_places_below_zero_are_none(tmp_path: Path) -> None:
+    net = Net()
+    net.tensor("x", (4,), np.int32)
+    for name, value in (("depth", np.int32(3)), ("on", np.float32(5)), ("off", np.float32(-1))):
+        net.stored(name, np.array(value))
+    net.tensor("y", (4, 3))
+    net.op("ONE_HOT", ["x", "depth", "on", "off"], ["y"], o0=("i", -1))
+    x = np.array([0, -1, 2, 7], np.int32)
+    expected = np.where(x[:, None] == np.arange(3), 5, -1)
+    np.testing.assert_array_equal(convert(tmp_path, net.file(["x"], ["y"]))(x=x)[0], expected)
+
+
+def test_log_softmax_behind_a_convolution_is_over_channels(tmp_path: Path) -> None:
+    net = Net()
+    w = array(4, 1, 1, 3)
+    net.tensor("x", (1, 3, 2, 3))
+    net.stored("w", w)
+    for name in ("c", "y"):
+        net.tensor(name, (1, 3, 2, 4))
+    net.op("CONV_2D", ["x", "w", "-"], ["c"], o0=("b", 0), o1=("i", 1), o2=("i", 1))
+    net.op("LOG_SOFTMAX", ["c"], ["y"])
+    x = array(1, 3, 2, 3)
+    c = x @ w[:, 0, 0].T
+    expected = c - np.log(np.exp(c).sum(-1, keepdims=True))
+    np.testing.assert_allclose(convert(tmp_path, net.file(["x"], ["y"]))(x=x)[0], expected, atol=1e-5)
+
+
+def test_weights_of_four_bits(tmp_path: Path) -> None:
+    net = Net()
+    w = RANDOM.integers(-8, 8, (3, 5)).astype(np.int8)
+    halves = np.append(w.reshape(-1), 0).astype(np.uint8) & 15
+    net.stored("w", halves[::2] | halves[1::2] << 4, scale=[0.5])
+    net.tensors[-1][0], net.tensors[-1][1] = np.array(w.shape, np.int32), ("b", 17)
+    net.tensor("x", (2, 5), np.int8, scale=[0.1], zero=[3])
+    net.tensor("y", (2, 3), np.int8, scale=[0.8], zero=[1])
+    net.op("FULLY_CONNECTED", ["x", "w", "-"], ["y"], o0=("b", 0))
+    x = RANDOM.integers(-128, 128, (2, 5)).astype(np.int8)
+    expected = np.clip(np.round((x.astype(int) - 3) @ w.T.astype(int) * 0.05 / 0.8) + 1, -128, 127)
+    assert np.abs(convert(tmp_path, net.file(["x"], ["y"]))(x=x)[0] - expected).max() <= 1
+
+
+def test_the_transposed_convolution_of_mediapipe(tmp_path: Path) -> None:
+    net = Net()
+    w, b = array(4, 2, 2, 3), array(4)
+    net.tensor("x", (1, 3, 4, 3))
+    net.stored("w", w)
+    net.stored("b", b)
+    net.tensor("y", (1, 6, 8, 4))
+    net.custom("Convolution2DTransposeBias", ["x", "w", "b"], ["y"], struct.pack("<3i", 1, 2, 2))
+    x = array(1, 3, 4, 3)
+    expected = np.einsum("nhwc,oijc->nhiwjo", x, w).reshape(1, 6, 8, 4) + b
+    np.testing.assert_allclose(convert(tmp_path, net.file(["x"], ["y"]))(x=x)[0], expected, atol=1e-5)
+
+
 def test_moving_numbers(tmp_path: Path) -> None:
     net = Net()
     x = array(2, 4, 6, 3)

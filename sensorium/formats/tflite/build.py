@@ -247,7 +247,7 @@ def inside(tensor: Tensor) -> Any:
 
 
 def onnx_type(dtype: Any) -> int:
-    kinds = {"f4": 1, "u1": 2, "i1": 3, "i2": 5, "i4": 6, "i8": 7, "b1": 9, "f2": 10, "f8": 11}
+    kinds = {"f4": 1, "u1": 2, "i1": 3, "i2": 5, "i4": 6, "i8": 7, "b1": 9, "u2": 4, "u4": 12, "f2": 10, "f8": 11}
     return kinds[np.dtype(dtype).str[1:]]
 
 

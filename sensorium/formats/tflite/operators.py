@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from sensorium.errors import InputError
+from sensorium.formats.shared.graph import Graph
 from sensorium.formats.tflite import detection, schema
 from sensorium.formats.tflite.build import BIG, FIRST, Builder, inside, onnx_type
 from sensorium.formats.tflite.schema import Operator
@@ -204,6 +207,11 @@ def softmax(b: Builder, o: Operator) -> None:
     b.put(o.outputs[0], b.graph.add("Softmax", name, axis=-1))
 
 
+def log_softmax(b: Builder, o: Operator) -> None:
+    need(o, 1)
+    b.put(o.outputs[0], b.graph.add("LogSoftmax", b.numbers(o.inputs[0]), axis=-1))
+
+
 def l2_normal(b: Builder, o: Operator) -> None:
     need(o, 1)
     x = b.numbers(o.inputs[0])
@@ -276,31 +284,31 @@ def steps_of(o: Operator, *numbers: int, default: int = 0) -> list[int]:
     return found
 
 
-def nearest(b: Builder, name: str) -> str:
+def nearest(g: Graph, name: str) -> str:
     """Rounded, halves away from 0."""
-    g = b.graph
-    return str(g.add("Mul", g.add("Sign", name), g.add("Floor", g.add("Add", g.add("Abs", name), b.number(0.5)))))
+    half = g.add("Floor", g.add("Add", g.add("Abs", name), g.constant(np.float32(0.5))))
+    return str(g.add("Mul", g.add("Sign", name), half))
 
 
-def rounded(b: Builder, name: str, axes: Sequence[int]) -> str:
+def rounded(g: Graph, name: str, axes: Sequence[int]) -> str:
     """What the hybrid kernels make of numbers before they meet 8-bit weights: 256 steps from the least to the most."""
-    g = b.graph
     where = g.ints(*axes)
-    least, most = b.number(-128), b.number(127)
-    low = g.add("Min", g.add("ReduceMin", name, where, keepdims=1), b.number(0))
-    high = g.add("Max", g.add("ReduceMax", name, where, keepdims=1), b.number(0))
-    step = g.add("Max", g.add("Div", g.add("Sub", high, low), b.number(255)), b.number(1e-30))
-    zero = g.add("Clip", nearest(b, g.add("Sub", least, g.add("Div", low, step))), least, most)
-    level = g.add("Clip", nearest(b, g.add("Add", zero, g.add("Div", name, step))), least, most)
-    return str(g.add("Mul", g.add("Sub", level, zero), step))
+    least, most, zero = (g.constant(np.float32(n)) for n in (-128, 127, 0))
+    low = g.add("Min", g.add("ReduceMin", name, where, keepdims=1), zero)
+    high = g.add("Max", g.add("ReduceMax", name, where, keepdims=1), zero)
+    step = g.add("Div", g.add("Sub", high, low), g.constant(np.float32(255)))
+    step = g.add("Max", step, g.constant(np.float32(1e-30)))
+    middle = g.add("Clip", nearest(g, g.add("Sub", least, g.add("Div", low, step))), least, most)
+    level = g.add("Clip", nearest(g, g.add("Add", middle, g.add("Div", name, step))), least, most)
+    return str(g.add("Mul", g.add("Sub", level, middle), step))
 
 
-def symmetric(b: Builder, name: str, axes: Sequence[int]) -> str:
+def symmetric(g: Graph, name: str, axes: Sequence[int]) -> str:
     """The same with steps that are even on both sides of 0."""
-    g = b.graph
+    limit = g.constant(np.float32(127))
     most = g.add("ReduceMax", g.add("Abs", name), g.ints(*axes), keepdims=1)
-    step = g.add("Max", g.add("Div", most, b.number(127)), b.number(1e-30))
-    level = g.add("Clip", nearest(b, g.add("Div", name, step)), b.number(-127), b.number(127))
+    step = g.add("Max", g.add("Div", most, limit), g.constant(np.float32(1e-30)))
+    level = g.add("Clip", nearest(g, g.add("Div", name, step)), g.add("Neg", limit), limit)
     return str(g.add("Mul", level, step))
 
 
@@ -333,7 +341,7 @@ def convolution(b: Builder, o: Operator) -> None:
     if hybrid(b, o):
         scale = b.tensor(o.inputs[1]).scale
         by_channel = scale is not None and len(scale) > 1
-        x = (rounded if by_channel else symmetric)(b, x, (1, 2, 3))
+        x = (rounded if by_channel else symmetric)(b.graph, x, (1, 2, 3))
     kernel = list(shape[1:3])
     result = b.graph.add(
         "Conv",
@@ -352,35 +360,53 @@ def convolution(b: Builder, o: Operator) -> None:
 def transposed(b: Builder, o: Operator) -> None:
     need(o, 3, 4)
     size, weights, value = o.inputs[:3]
+    target = b.known(size) if b.tensor(size).stored is not None else list(b.tensor(o.outputs[0]).shape)
+    bias = o.inputs[3] if len(o.inputs) > 3 else -1
+    _transposed(b, o, (value, weights, bias), target, option(o, 0, "b") == 1, steps_of(o, 2, 1), option(o, 3, "b"))
+
+
+def transposed_with_bias(b: Builder, o: Operator) -> None:
+    """MediaPipe's; its settings are those numbers as they lie in memory: padding (1 same, 2 valid), width, height."""
+    need(o, 3)
+    if len(o.custom) < 12:
+        raise InputError(f"corrupt: settings of {len(o.custom)} bytes")
+    padding, *steps = struct.unpack_from("<3i", o.custom)
+    if padding not in (1, 2) or not all(0 < n < LIMIT for n in steps):
+        raise InputError(f"corrupt: padding {padding}, steps of {steps}")
+    target = list(b.tensor(o.outputs[0]).shape)
+    _transposed(b, o, (o.inputs[0], o.inputs[1], o.inputs[2]), target, padding == 2, steps[::-1], 0)
+
+
+def _transposed(
+    b: Builder, o: Operator, inputs: tuple[int, int, int], target: Sequence[int], valid: bool, strides: Sequence[int],
+    fused: int,
+) -> None:  # fmt: skip
+    """A transposed convolution of value, weights and bias to the size of `target` (batch, height, width, channels)."""
+    value, weights, bias = inputs
     shape = b.tensor(weights).shape
     x = b.numbers(value, True)
     given = b.graph.shape(x)
-    target = b.known(size) if b.tensor(size).stored is not None else list(b.tensor(o.outputs[0]).shape)
     if len(shape) != 4 or len(target) != 4 or len(given) != 4:
-        raise InputError(f"weights of shape {list(shape)} for an output of {target}")
-    weight = b.weight(weights, (3, 0, 1, 2))
-    strides = steps_of(o, 2, 1)
+        raise InputError(f"weights of shape {list(shape)} for an output of {list(target)}")
     before, after, extra = [], [], []
     for n, t, k, s in zip(given[2:], target[1:3], shape[1:3], strides):
         total = (n - 1) * s + k - t
-        if option(o, 0, "b") == 1:
-            total = min(total, 0)
-        before.append(max(total, 0) // 2)
-        after.append(max(total, 0) - max(total, 0) // 2)
+        before.append(0 if valid else max(total, 0) // 2)
+        after.append(max(total, 0) - before[-1])
         extra.append(max(-total, 0))
         if extra[-1] >= s:
             raise InputError(f"an output of {t} from {n} in steps of {s}")
     result = b.graph.add(
         "ConvTranspose",
         x,
-        weight,
-        b.bias(o.inputs[3]) if len(o.inputs) > 3 else "",
+        b.weight(weights, (3, 0, 1, 2)),
+        b.bias(bias),
         kernel_shape=list(shape[1:3]),
-        strides=strides,
+        strides=list(strides),
         pads=[*before, *after],
         output_padding=extra,
     )
-    b.put(o.outputs[0], activated(b, result, option(o, 3, "b")), True)
+    b.put(o.outputs[0], activated(b, result, fused), True)
 
 
 def pool(b: Builder, o: Operator) -> None:
@@ -404,7 +430,7 @@ def dense(b: Builder, o: Operator) -> None:
     if not keep and g.rank(x) != 2:
         x = g.add("Reshape", x, g.ints(-1, shape[1]))
     if hybrid(b, o):
-        x = (rounded if option(o, 3, "B") else symmetric)(b, x, (-1,))
+        x = (rounded if option(o, 3, "B") else symmetric)(g, x, (-1,))
     bias = b.bias(o.inputs[2]) if len(o.inputs) > 2 else ""
     if keep:
         result = g.add("MatMul", x, b.weight(o.inputs[1], (1, 0)))
@@ -425,7 +451,7 @@ def product(b: Builder, o: Operator) -> None:
         order = [*range(rank - 2), rank - 1, rank - 2]
         names.append(b.graph.add("Transpose", name, perm=order) if turn else name)
     if hybrid(b, o):
-        names[0] = (rounded if option(o, 2, "B") else symmetric)(b, names[0], (-1,))
+        names[0] = (rounded if option(o, 2, "B") else symmetric)(b.graph, names[0], (-1,))
     b.put(o.outputs[0], b.graph.add("MatMul", *names))
 
 
@@ -715,8 +741,10 @@ def one_hot(b: Builder, o: Operator) -> None:
     need(o, 4)
     g = b.graph
     values = g.add("Concat", *(g.add("Reshape", b.numbers(i), g.ints(1)) for i in (o.inputs[3], o.inputs[2])), axis=0)
-    depth = g.constant(np.int64(b.known(o.inputs[1])[0]))
-    b.put(o.outputs[0], g.add("OneHot", b.value(o.inputs[0]), depth, values, axis=option(o, 0)))
+    depth, index = g.constant(np.int64(b.known(o.inputs[1])[0])), b.value(o.inputs[0])
+    # ONNX counts negative ones from the end; here they are none of the places.
+    index = g.add("Where", g.add("Less", index, g.constant(np.int64(0))), depth, index)
+    b.put(o.outputs[0], g.add("OneHot", index, depth, values, axis=option(o, 0)))
 
 
 def space_to_batch(b: Builder, o: Operator) -> None:
@@ -873,33 +901,67 @@ def sequence_lstm(b: Builder, o: Operator) -> None:
         raise InputError("another activation than tanh is not converted")
     g, major = b.graph, option(o, 3, "B")
     x = b.numbers(o.inputs[0])
-    y = recurrent(b, o.inputs, x if major else g.add("Transpose", x, perm=[1, 0, 2]), option(o, 1, "f"), False)
+    x = x if major else g.add("Transpose", x, perm=[1, 0, 2])
+    y = recurrent(b, o.inputs, x, option(o, 1, "f"), False, option(o, 4, "B"), major)
     b.put(o.outputs[0], y if major else g.add("Transpose", y, perm=[1, 0, 2]))
 
 
-def recurrent(b: Builder, given: Sequence[int], x: str, clip: float, reverse: bool) -> str:
-    """An LSTM over values (time, batch, features): the input, 17 arrays, and two states."""
+def recurrent(b: Builder, given: Sequence[int], x: str, clip: float, reverse: bool, uneven: bool, major: bool) -> str:
+    """An LSTM over values (time, batch, features): the input, 17 arrays, and two states.
+
+    Args:
+        clip: limit of the cell's state; 0 for none.
+        uneven: whether numbers that meet 8-bit weights are rounded in 256 steps from the least to the most.
+        major: whether time is the first axis of the source's values.
+    """
     if any(i >= 0 for i in [*given[9:12], *given[16:18], *given[20:24]]):
         raise InputError("peepholes, projections and layer normalisation are not converted")
     if any(given[i] < 0 for i in (*range(1, 9), *range(12, 16), 0, 18, 19)):
         raise InputError("coupled gates are not converted")
-    if b.tensor(given[0]).quantised or any(b.tensor(given[i]).quantised for i in range(1, 9)):
-        raise InputError("an LSTM with quantised weights is not converted")
-    arrays = [b.stored(i) for i in (*given[1:9], *given[12:16])]
-    if any(a is None for a in arrays):
-        raise InputError("its weights are not stored")
-    stored = [np.asarray(a) for a in arrays]
+    arrays = [_lstm_array(b, given, i) for i in (*range(1, 9), *range(12, 16))]
     order = [0, 3, 1, 2]  # input, forget, cell, output to ONNX's input, output, forget, cell
-    w, r, bias = (np.concatenate([stored[k + i] for i in order]) for k in (0, 4, 8))
+    w, r, bias = (np.concatenate([arrays[k + i] for i in order]) for k in (0, 4, 8))
+    if w.ndim != 2 or r.ndim != 2 or bias.ndim != 1:
+        raise InputError("weights of other than two axes are not converted")
     g = b.graph
-    size = g.add("Concat", g.add("Shape", x, start=1, end=2), g.ints(stored[4].shape[0]), axis=0)
     states = []
+    size = g.add("Concat", g.add("Shape", x, start=1, end=2), g.ints(r.shape[1]), axis=0)
     for index in given[18:20]:
         fresh = b.tensor(index).variable or index not in b.raw
-        states.append(g.add("Expand", b.number(0), size) if fresh else b.value(index))
-    if clip > 0:
-        return _clipped_lstm(b, x, w, r, bias, states, clip, reverse)
-    return _lstm(b, x, w, r, bias, states, reverse)
+        states.append(g.add("Expand", b.number(0), size) if fresh else b.numbers(index))
+    weight, value = b.tensor(given[2]), b.tensor(given[0])
+    kept, before = b.tensor(given[18]), rounded if uneven else symmetric
+    after: Callable[[Graph, str], str] | None = None
+    if value.quantised and kept.scale is not None and kept.zero is not None:
+        after = partial(_stepped, scale=float(kept.scale[0]), zero=int(kept.zero[0]))
+    elif weight.quantised and not value.quantised:
+        x = before(g, x, (-1,))
+        after = partial(before, axes=(-1,))
+    free = {axis for i in g.inputs for axis in g.free_axes(i)} - (set() if major else {0})
+    # From zero on, each step adds 1 at the most: so many steps do not reach the limit.
+    unlimited = clip <= 0 or (not free and g.shape(x)[0] <= clip and b.tensor(given[19]).variable)
+    if after is None and unlimited:
+        return _lstm(b, x, w, r, bias, states, reverse)
+    return _stepwise_lstm(b, x, w, r, bias, states, clip, reverse, after)
+
+
+def _lstm_array(b: Builder, given: Sequence[int], place: int) -> np.ndarray:
+    """Weights or a bias, as numbers; a bias may have the scale of its products without saying so."""
+    found = b.stored(given[place])
+    if found is None:
+        raise InputError("its weights are not stored")
+    tensor, value, weight = (b.tensor(given[i]) for i in (place, 0, place - 11 if place > 11 else place))
+    if tensor.kind == schema.INT32 and not tensor.quantised:
+        if value.scale is None or weight.scale is None:
+            raise InputError("a bias of whole numbers without a scale")
+        return np.asarray(found * float(value.scale[0]) * float(weight.scale[0]), np.float32)
+    return np.asarray(found, np.float32)
+
+
+def _stepped(g: Graph, name: str, scale: float, zero: int) -> str:
+    """Numbers as 8 bits hold them."""
+    low, high, step = (g.constant(np.float32(n)) for n in (-128 - zero, 127 - zero, scale))
+    return str(g.add("Mul", g.add("Clip", g.add("Round", g.add("Div", name, step)), low, high), step))
 
 
 def _lstm(
@@ -921,11 +983,11 @@ def _lstm(
     return str(g.add("Squeeze", y, g.ints(1)))
 
 
-def _clipped_lstm(
+def _stepwise_lstm(
     b: Builder, x: str, w: np.ndarray, r: np.ndarray, bias: np.ndarray, states: Sequence[str], clip: float,
-    reverse: bool,
+    reverse: bool, after: Callable[[Graph, str], str] | None,
 ) -> str:  # fmt: skip
-    """Keras sets a limit of 10 to the cell's state; ONNX's LSTM would limit the gates instead."""
+    """With a limit of the cell's state (ONNX's LSTM would limit the gates), or an output that is rounded each step."""
     g = b.graph
     time, batch = g.shape(x)[:2]
     hidden = r.shape[1]
@@ -935,11 +997,12 @@ def _clipped_lstm(
     free = {0: "batch"}
     h, c = (body.input(body.fresh(n), (batch, hidden), free=free) for n in ("h", "c"))
     step = body.input(body.fresh("step"), (batch, 4 * hidden), free=free)
-    gates = body.add("Add", step, body.add("MatMul", h, recurrent))
+    seen = after(body, h) if after is not None else h
+    gates = body.add("Add", step, body.add("MatMul", seen, recurrent))
     parts = body.add("Split", gates, body.ints(*[hidden] * 4), outputs=4, axis=1)
     enter, leave, forget = (body.add("Sigmoid", p) for p in parts[:3])
-    kept = body.add("Add", body.add("Mul", forget, c), body.add("Mul", enter, body.add("Tanh", parts[3])))
-    cell = body.add("Clip", kept, low, high)
+    cell = body.add("Add", body.add("Mul", forget, c), body.add("Mul", enter, body.add("Tanh", parts[3])))
+    cell = body.add("Clip", cell, low, high) if clip > 0 else cell
     out = body.add("Mul", leave, body.add("Tanh", cell))
     for name, value in (("h.next", out), ("c.next", cell), ("y", out)):
         body.output(body.add("Identity", value), body.fresh(name))
@@ -1032,13 +1095,14 @@ HANDLERS: dict[str, Handler] = {
     "ROUND": plain("Round"),
     "SIGN": plain("Sign"),
     "SOFTMAX": softmax,
-    "LOG_SOFTMAX": plain("LogSoftmax", axis=-1),
+    "LOG_SOFTMAX": log_softmax,
     "L2_NORMALIZATION": l2_normal,
     "LOCAL_RESPONSE_NORMALIZATION": lrn,
     "CAST": cast,
     "CONV_2D": convolution,
     "DEPTHWISE_CONV_2D": convolution,
     "TRANSPOSE_CONV": transposed,
+    "CUSTOM:Convolution2DTransposeBias": transposed_with_bias,
     "AVERAGE_POOL_2D": pool,
     "MAX_POOL_2D": pool,
     "FULLY_CONNECTED": dense,

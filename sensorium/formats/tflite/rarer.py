@@ -472,7 +472,8 @@ def both_ways(b: Builder, o: Operator) -> None:
     lstm = o.op.endswith("LSTM")
     if len(o.inputs) not in ((39, 48) if lstm else (9, 12)):
         raise InputError(f"has {len(o.inputs)} inputs")
-    merged, major = option(o, 3 if lstm else 2, "B"), option(o, 4 if lstm else 0, "B")
+    merged = option(o, 3 if lstm else 2, "B")
+    major = option(o, 4, "B", 1) if lstm else option(o, 0, "B")
     if any(i >= 0 for i in o.inputs[39 if lstm else 9 :]):
         raise InputError("a second input is not converted")
     g = b.graph
@@ -482,8 +483,11 @@ def both_ways(b: Builder, o: Operator) -> None:
         if option(o, 0, "b") != 4:
             raise InputError("another activation than tanh is not converted")
         clip = option(o, 1, "f")
-        made = [recurrent(b, [o.inputs[0], *o.inputs[a : a + 17], *o.inputs[s : s + 2]], x, clip, reverse)
-                for a, s, reverse in ((1, 35, False), (18, 37, True))]  # fmt: skip
+        uneven = option(o, 5, "B")
+        made = []
+        for a, s, reverse in ((1, 35, False), (18, 37, True)):
+            given = [o.inputs[0], *o.inputs[a : a + 17], *o.inputs[s : s + 2]]
+            made.append(recurrent(b, given, x, clip, reverse, uneven, major))
     else:
         kind = option(o, 1, "b")
         made = [_simple(b, o, x, o.inputs[a : a + 3], o.inputs[a + 3], kind, a > 1) for a in (1, 5)]
@@ -501,7 +505,7 @@ def basic_lstm(b: Builder, o: Operator) -> None:
             raise InputError("another activation than tanh is not converted")
         stateful(b, o)
         x = g.add("Unsqueeze", b.numbers(o.inputs[0]), g.ints(0))
-        y = recurrent(b, o.inputs, x, option(o, 1, "f"), False)
+        y = recurrent(b, o.inputs, x, option(o, 1, "f"), False, False, True)
         b.put(o.outputs[-1], g.add("Squeeze", y, g.ints(0)))
         return
     need(o, 5)

@@ -38,6 +38,7 @@ CODES = dict(enumerate(OPERATORS.split()))
 
 # Types of elements.
 FLOAT32, FLOAT16, INT32, UINT8, INT64, STRING, BOOL, INT16, COMPLEX64, INT8, FLOAT64 = range(11)
+UINT32, UINT16, INT4 = 15, 16, 17
 DTYPES: dict[int, Any] = {
     FLOAT32: np.float32,
     FLOAT16: np.float16,
@@ -48,6 +49,8 @@ DTYPES: dict[int, Any] = {
     INT16: np.int16,
     INT8: np.int8,
     FLOAT64: np.float64,
+    UINT32: np.uint32,
+    UINT16: np.uint16,
 }
 
 
@@ -270,6 +273,8 @@ def _tensor(table: Table, buffers: list[Table], number: int) -> Tensor:
                 stored = table.data[offset : offset + size]
     if table.has(6):
         raise InputError(f"tensor '{name[:80]}': sparse tensors are not read")
+    if kind == INT4:  # from here on with a byte each
+        kind, stored = INT8, _unpacked(stored, shape, name)
     found = Tensor(name, kind, shape, free, stored=stored if stored is not None and len(stored) else None)
     found.variable = table.flag(5)
     quantisation = table.table(4)
@@ -278,6 +283,20 @@ def _tensor(table: Table, buffers: list[Table], number: int) -> Tensor:
         if len(scale):
             _quantised(found, scale, zero, quantisation.number(6, "i"))
     return found
+
+
+def _unpacked(stored: memoryview | None, shape: tuple[int, ...], name: str) -> memoryview | None:
+    """Numbers of four bits, two in a byte, the first in the lower half."""
+    if stored is None:
+        return None
+    count = 1
+    for size in shape:
+        count *= size
+    if len(stored) != (count + 1) // 2:
+        raise InputError(f"tensor '{name[:80]}': corrupt: {len(stored)} bytes for {count} numbers of four bits")
+    pairs = np.frombuffer(stored, np.uint8)
+    halves = np.stack([pairs & 15, pairs >> 4], 1).reshape(-1)[:count]
+    return memoryview(((halves ^ 8).astype(np.int8) - 8).tobytes())
 
 
 def _quantised(tensor: Tensor, scale: np.ndarray, zero: np.ndarray, axis: int) -> None:
