@@ -17,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from sensorium.errors import InputError
+from sensorium.media import tiles
 from sensorium.ops import interpolation
 
 Pixels = npt.NDArray[np.float32]
@@ -38,6 +39,15 @@ _DETR = {**_SHORT, **_IMAGENET, "size": {"shortest_edge": 800, "longest_edge": 1
 _DPT = {**_SQUARE, **_HALF, "size": 384, "resample": 3, "resize": "dpt", "pad": "around"}
 _GREY = {**_SHORT, "size": [480, 640], "do_normalize": None, "steps": ("resize", "values", "grey")}
 _PAGE = {**_SQUARE, "do_pad": True, "do_thumbnail": True, "resize": "page"}
+_IDEFICS = {
+    **_SHORT,
+    **_HALF,
+    "size": {"longest_edge": 1456},
+    "resample": 1,
+    "do_image_splitting": True,
+    "max_image_size": {"longest_edge": 364},
+    "tiles": tiles.idefics,
+}
 _CLIP_224 = {**_SHORT, **_CLIP, **_CROP_224, "size": 224, "resample": 3}
 
 # The mask of a picture that fills its array: for networks that ask for one, as DETR in the folders that transformers.js
@@ -107,7 +117,19 @@ _FAMILIES: dict[str, dict[str, Any]] = {
     "Flava": {**_SQUARE, **_CLIP, **_CROP_224, "size": 224, "resample": 3},
     "GLPN": {**_SQUARE, "do_normalize": None, "resize": "glpn", "size_divisor": 32},
     "GroundingDino": _DETR,
+    "Gemma3": {**_SQUARE, **_HALF, "size": 224, "do_pan_and_scan": False},
+    "GotOcr2": {
+        **_SQUARE,
+        **_CLIP,
+        "size": 384,
+        "resample": 3,
+        "crop_to_patches": False,
+        "min_patches": 1,
+        "max_patches": 12,
+        "tiles": tiles.nearest_shape,
+    },
     "Idefics": {**_SQUARE, **_CLIP, "size": 224, "resample": 3},
+    "Idefics3": _IDEFICS,
     "ImageGPT": {**_SQUARE, **_HALF, "size": 256, "do_color_quantize": True},
     "LayoutLMv2": {
         **_SQUARE,
@@ -171,6 +193,16 @@ _FAMILIES: dict[str, dict[str, Any]] = {
     },
     "PromptDepthAnything": _DPT,
     "Pvt": {**_SQUARE, **_IMAGENET, "size": 224, "resample": 3},
+    "Qwen2VL": {
+        **_SHORT,
+        **_CLIP,
+        "size": {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 1280},
+        "resample": 3,
+        "resize": "blocks",
+        "patch_size": 14,
+        "temporal_patch_size": 2,
+        "merge_size": 2,
+    },
     "RTDetr": {**_SHORT, **_IMAGENET, "size": [640, 640], "do_normalize": False},
     "RfDetr": {**_SHORT, **_IMAGENET, "size": [560, 560]},
     "Sam": {**_SQUARE, **_IMAGENET, "size": {"longest_edge": 1024}, "resize": "sam", "do_pad": True, "pad_size": 1024},
@@ -180,6 +212,7 @@ _FAMILIES: dict[str, dict[str, Any]] = {
     "Segformer": {**_SQUARE, **_IMAGENET, "size": 512},
     "Siglip": {**_SHORT, **_HALF, "size": [224, 224], "resample": 3},
     "Siglip2": {**_SQUARE, **_HALF, "patch_size": 16, "max_num_patches": 256, "resize": "siglip2"},
+    "SmolVLM": _IDEFICS,
     "SuperGlue": {**_GREY, "do_grayscale": True},
     "SuperPoint": {**_GREY, "do_grayscale": False},
     "Swin2SR": {**_SQUARE, "do_resize": None, "do_normalize": None, "pad": "symmetric", "size_divisor": 8},
@@ -234,11 +267,15 @@ _OF_MODEL = {
     "focalnet": "Bit",
     "hiera": "Bit",
     "lw_detr": "DeformableDetr",
+    "internvl": "GotOcr2",
     "mm-grounding-dino": "GroundingDino",
     "mobilevitv2": "MobileViT",
     "omdet-turbo": "Detr",
+    "paligemma": "Siglip",
     "pixio": "Bit",
     "pvt_v2": "Pvt",
+    "qwen2_5_vl": "Qwen2VL",
+    "qwen3_vl": "Qwen2VL",
     "regnet": "ConvNext",
     "resnet": "ConvNext",
     "rt_detr_v2": "RTDetr",
@@ -309,9 +346,11 @@ def settings(files: Mapping[str, Any]) -> dict[str, Any]:
         found = found or nested.get("video_processor")
     if not isinstance(found, Mapping):
         raise InputError(f"{FILE} is missing: it says how a picture becomes the network's input")
+    config = files.get("config.json")
+    kind = str(config.get("model_type", "")) if isinstance(config, Mapping) else ""
+    if kind == "internvl":  # as its processor has it, whatever its file says
+        found = {**found, "crop_to_patches": True}
     if not any(found.get(key) for key in _TYPES):
-        config = files.get("config.json")
-        kind = str(config.get("model_type", "")) if isinstance(config, Mapping) else ""
         plain = {family.lower(): family for family in _FAMILIES}
         family = _OF_MODEL.get(kind) or plain.get(re.sub(r"[^a-z0-9]", "", kind.lower()))
         if family:
@@ -376,16 +415,23 @@ def preprocess(config: Mapping[str, Any], image: Image.Image) -> Pixels:
 def arrays(config: Mapping[str, Any], image: Image.Image) -> dict[str, np.ndarray]:
     """All that an image processor gives of one picture, by name.
 
-    Nearly always `pixel_values` alone; SigLIP 2 gives patches with `pixel_attention_mask` and `spatial_shapes`, and
-    ImageGPT the numbers of colours, `input_ids`.
+    Nearly always `pixel_values` alone; SigLIP 2 gives patches with `pixel_attention_mask` and `spatial_shapes`,
+    ImageGPT the numbers of colours, `input_ids`, and families that cut pictures into tiles `pixel_values` of each,
+    (tiles, 3, H, W), with their rows and columns, `tiles`; Qwen2-VL rows of patches with `image_grid_thw`.
 
     Raises:
         InputError: the configuration cannot be followed.
     """
     options = _resolve(config)
+    if "tiles" in options:
+        pictures, grid = options["tiles"](image, options, _size(options["size"], "size"))
+        found = [_values(picture, options) for picture in pictures]
+        return {"pixel_values": np.stack(found), "tiles": np.array(grid, np.int64)}
     pixels = preprocess(config, image)
     if options["family"] == "Siglip2":
         return _patches(pixels, int(options["patch_size"]), int(options["max_num_patches"]))
+    if options["family"] == "Qwen2VL":
+        return tiles.patches(pixels, options)
     if options["family"] == "ImageGPT" and options["do_color_quantize"]:
         return {"input_ids": _nearest_colours(pixels, options.get("clusters"))}
     return {"pixel_values": pixels}
@@ -406,6 +452,8 @@ def _resolve(config: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in defaults.items():
         if value is None:
             options[key] = False
+    if options.get("do_pan_and_scan"):
+        raise InputError(f"{FILE}: 'do_pan_and_scan' is not known here: say false, and a picture is seen as a whole")
     if family == "Swin2SR" and isinstance(given.get("pad_size"), int):  # as older files call it
         options["size_divisor"] = given["pad_size"]
     return options
@@ -471,6 +519,8 @@ def _rule(options: Mapping[str, Any], width: int, height: int) -> tuple[tuple[in
         return (width // step * step, height // step * step), None
     if kind == "siglip2":
         return _patched(width, height, int(options["patch_size"]), int(options["max_num_patches"])), None
+    if kind == "blocks":
+        return tiles.whole_patches(width, height, options), None
     size = _size(options.get("size"), "size", bool(options["square"]), options.get("max_size"))
     shortest, longest = size.get("shortest_edge"), size.get("longest_edge")
     if kind == "convnext":

@@ -19,6 +19,17 @@ CLEANED = (
 CUT = "\N{REPLACEMENT CHARACTER}"
 
 
+def special_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """The special tokens that a `tokenizer_config.json` names, by their role: `bos_token`, `eos_token`, ..."""
+    found = {}
+    for name, value in config.items():
+        if name.endswith("_token") and isinstance(value, Mapping):
+            value = value.get("content")
+        if name.endswith("_token") and isinstance(value, str):
+            found[name] = value
+    return found
+
+
 class Tokens:
     """The tokenizer of a model that writes.
 
@@ -46,13 +57,7 @@ class Tokens:
     @cached_property
     def special(self) -> dict[str, str]:
         """The special tokens by their role: `bos_token`, `eos_token`, ..."""
-        found = {}
-        for name, value in self.config.items():
-            if name.endswith("_token") and isinstance(value, Mapping):
-                value = value.get("content")
-            if name.endswith("_token") and isinstance(value, str):
-                found[name] = value
-        return found
+        return special_of(self.config)
 
     def id_of(self, token: str | None) -> int | None:
         """The number of a token, or None where there is none."""

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from sensorium.errors import InputError, check_count
-from sensorium.media import text
+from sensorium.media import chat, text
+from sensorium.media.tokens import special_of
 from sensorium.ops import batches
 from sensorium.ops.generation import Decoder, Settings, generate
 
@@ -35,12 +36,14 @@ class Writer:
         tokenizer_json: the text of tokenizer.json.
         tokenizer_config: tokenizer_config.json.
         generation: generation_config.json, or None where there is none.
+        templates: the chat templates by name, of a model that is asked in a chat.
     """
 
     config: dict[str, Any]
     tokenizer_json: str = field(repr=False)
     tokenizer_config: dict[str, Any] = field(default_factory=dict)
     generation: dict[str, Any] | None = None
+    templates: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, files: Mapping[str, Any], task: str) -> Writer:
@@ -53,15 +56,19 @@ class Writer:
             if not isinstance(files.get(name), kind):
                 raise InputError(f"{name} is missing: {task} needs it")
         tokenizer_config = dict(files.get("tokenizer_config.json") or {})
-        return cls(files["config.json"], files["tokenizer.json"], tokenizer_config, files.get("generation_config.json"))
+        templates = chat.template_of(files, tokenizer_config)
+        generation = files.get("generation_config.json")
+        return cls(files["config.json"], files["tokenizer.json"], tokenizer_config, generation, templates)
 
     def files(self) -> dict[str, Any]:
         """What `load` reads."""
-        found = {
+        found: dict[str, Any] = {
             "config.json": self.config,
             "tokenizer.json": self.tokenizer_json,
             "tokenizer_config.json": self.tokenizer_config,
         }
+        if set(self.templates) == {"default"}:
+            found["chat_template.jinja"] = self.templates["default"]
         return found if self.generation is None else found | {"generation_config.json": self.generation}
 
     @property
@@ -72,6 +79,11 @@ class Writer:
     def tokenizer(self) -> Any:
         limit = self.tokenizer_config.get("model_max_length")
         return text.tokenizer(self.tokenizer_json, max_length=int(limit) if limit and limit < 1 << 20 else None)
+
+    @cached_property
+    def special(self) -> dict[str, str]:
+        """The special tokens by their role."""
+        return special_of(self.tokenizer_config)
 
     @cached_property
     def settings(self) -> dict[str, Any]:

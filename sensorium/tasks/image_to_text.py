@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from sensorium.errors import InputError
-from sensorium.media import drawing, image, processors
+from sensorium.media import drawing, image, processors, viewer
 from sensorium.media.writer import Writer
 from sensorium.ops import captions
 from sensorium.tasks import Arrays, Nets, Tally
@@ -62,6 +62,7 @@ class Task:
         "BlipForConditionalGeneration",
         "GitForCausalLM",
         "Florence2ForConditionalGeneration",
+        *viewer.ARCHITECTURES,
     )
     source: ClassVar[str] = "image"
     truth: ClassVar[str] = "text"
@@ -81,8 +82,8 @@ class Task:
         return image.load(source)
 
     def prepare(self, source: Image.Image) -> Arrays:
-        """pixel_values: (3, H, W) float32."""
-        return {"pixel_values": processors.preprocess(self.preprocessor, source)}
+        """pixel_values: (3, H, W) float32, and what else the model takes of a picture."""
+        return processors.arrays(self.preprocessor, source)
 
     def prompt(self, words: str | None) -> list[int]:
         """Tokens that the text begins with, as each family has them."""
@@ -118,12 +119,16 @@ class Task:
         """Describe or read each picture; what is not given is as the model's generation_config.json says.
 
         Options:
-            prompt: words that the text begins with; for Florence-2 the question, or a task such as <CAPTION>
+            prompt: words that the text begins with; for a model that is asked in a chat what it is asked; for
+                Florence-2 the question, or a task such as <CAPTION>
             max_new_tokens: longest text, in tokens
             num_beams: texts that are followed side by side; 1 is quickest
         """
         given = {"max_new_tokens": max_new_tokens, "num_beams": num_beams}
         items = [self.prepare(source) for source in sources]
+        if viewer.sees(nets):
+            found = [viewer.write(nets, self.writer, item, prompt, given) for item in items]
+            return [Caption(self.writer.decode(tokens)) for tokens in found]
         if "vision_encoder" in nets:  # the question is read together with the picture
             asked = np.array(self.question(prompt or "<CAPTION>"), np.int64)
             items = [item | {"input_ids": asked} for item in items]

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from sensorium.errors import InputError
-from sensorium.media import image, processors, text
+from sensorium.media import image, processors, text, viewer
 from sensorium.media.writer import Writer
 from sensorium.ops import batches, classification, vqa
 from sensorium.tasks import Arrays, Nets
@@ -66,7 +66,7 @@ class Task(AsksPicture):
         """pixel_values (3, H, W) float32; input_ids, attention_mask, token_type_ids (T,) int64."""
         ids = self.writer.encode(source.question)
         arrays: Arrays = {
-            "pixel_values": processors.preprocess(self.preprocessor, source.image),
+            **processors.arrays(self.preprocessor, source.image),
             "input_ids": np.array(ids, np.int64),
             "attention_mask": np.ones(len(ids), np.int64),
         }
@@ -91,6 +91,11 @@ class Task(AsksPicture):
             num_beams: answers of such a model that are followed side by side; 1 is quickest
         """
         items = [self.prepare(source) for source in sources]
+        if viewer.sees(nets):
+            options = {"max_new_tokens": max_new_tokens, "num_beams": num_beams}
+            asked = zip(items, sources)
+            told = [viewer.write(nets, self.writer, item, one.question, options) for item, one in asked]
+            return [[Answer(self.writer.decode(tokens).strip())] for tokens in told]
         if "model" not in nets:
             # BLIP's decoder looks at every place of the question, so questions are not filled up.
             given = {"max_new_tokens": max_new_tokens, "num_beams": num_beams}

@@ -18,8 +18,8 @@ from sensorium.media.processors import _FAMILIES
 
 transformers = pytest.importorskip("transformers")
 
-# Those that make more than one picture's array: tiles, rows of patches with positions, text, pairs. Their tasks (chat
-# about pictures) are not among ours, or, as for trimaps and prompts, need a second picture.
+# Those that make more than one picture's array: tiles, rows of patches with positions, text, pairs. Some are tried
+# below; the others' tasks are not among ours, or, as for trimaps and prompts, need a second picture.
 NOT_ONE_PICTURE = {
     "Aria", "CohereCompass", "Cosmos3Edge", "DeepseekOcr2", "DeepseekVL", "DeepseekVLHybrid", "Ernie4_5_VLMoe",
     "Ernie4_5_VL_Moe", "Fuyu", "Gemma3", "Gemma4", "Glm46V", "Glm4v", "Glm5Next", "GlmImage", "Glmga",
@@ -189,6 +189,45 @@ def test_preprocessing_equals_transformers(family: str, options: dict[str, Any])
                     np.testing.assert_array_equal(got[key], array.astype(got[key].dtype), err_msg=f"{family} {name}")
         if "steps" not in _FAMILIES[family] and family not in ("ImageGPT", "Siglip2"):
             assert image.geometry(written, *picture.size).size == wanted["pixel_values"].shape[:0:-1], name
+
+
+TILED: list[tuple[str, dict[str, Any]]] = [
+    ("Gemma3", {"size": {"height": 40, "width": 32}}),
+    ("GotOcr2", {"size": {"height": 32, "width": 32}}),
+    ("GotOcr2", {"size": {"height": 32, "width": 48}, "crop_to_patches": True, "max_patches": 6}),
+    ("GotOcr2", {"size": {"height": 96, "width": 96}, "crop_to_patches": True, "min_patches": 2}),
+    ("Idefics3", {}),
+    ("Idefics3", {"size": {"longest_edge": 100}, "max_image_size": {"longest_edge": 32}}),
+    ("SmolVLM", {"size": {"longest_edge": 64}, "max_image_size": {"longest_edge": 32}, "do_image_splitting": False}),
+    ("SmolVLM", {"size": {"longest_edge": 32}, "max_image_size": {"longest_edge": 32}}),
+    ("Qwen2VL", {}),
+    ("Qwen2VL", {"size": {"shortest_edge": 4096, "longest_edge": 8192}, "patch_size": 8, "merge_size": 4}),
+    ("Qwen2VL", {"size": {"shortest_edge": 1024, "longest_edge": 2048}, "patch_size": 16, "temporal_patch_size": 1}),
+]
+
+
+@pytest.mark.parametrize(("family", "options"), TILED, ids=lambda v: str(v)[:60])
+def test_tiles_and_patches_equal_transformers(family: str, options: dict[str, Any]) -> None:
+    processor = make(family, options)
+    for name, data in PICTURES.items():
+        picture = image.load(data)
+        try:
+            wanted = processor([picture], return_tensors="np")
+        except ValueError:  # one pixel
+            assert name == "tiny"
+            continue
+        got = image.arrays(processor.to_dict(), picture)
+        pixels = np.asarray(wanted["pixel_values"], np.float32)
+        np.testing.assert_array_equal(got["pixel_values"], pixels.reshape(got["pixel_values"].shape), err_msg=name)
+        if "image_grid_thw" in wanted:
+            np.testing.assert_array_equal(got["image_grid_thw"], wanted["image_grid_thw"])
+    picture = Image.new("RGB", (1, 300))
+    if family == "Qwen2VL":
+        with pytest.raises(InputError, match="too narrow"):
+            image.arrays(processor.to_dict(), picture)
+    if family == "Gemma3":
+        with pytest.raises(InputError, match="do_pan_and_scan"):
+            image.arrays({**processor.to_dict(), "do_pan_and_scan": True}, picture)
 
 
 def test_a_processor_that_nobody_knows_is_followed_by_its_keys() -> None:

@@ -7,6 +7,7 @@ architecture that keeps other things of what it has read is written without a ca
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ ENDINGS = ("ForCausalLM", "LMHeadModel")
 KEEP = "num_logits_to_keep"
 """Input that says how many of the last tokens' scores are wanted, 0 for all, as transformers.js knows it."""
 PLACES = {0: "batch_size", 1: "sequence_length"}
+ANEW = "this architecture keeps no keys and values: each step reads all tokens anew"
 
 
 def match(config: dict[str, Any], task: str | None) -> float:
@@ -51,7 +53,8 @@ class Decoder(nn.Module):
 
         past = [inputs.pop(name) for name in list(inputs) if name.startswith("past_key_values")]
         if KEEP in inputs:
-            inputs["logits_to_keep"] = last(inputs["input_ids"].shape[1], inputs.pop(KEEP))
+            read = inputs["input_ids"] if "input_ids" in inputs else inputs["inputs_embeds"]
+            inputs["logits_to_keep"] = last(read.shape[1], inputs.pop(KEEP))
         if not past:
             return (self.model(**inputs, use_cache=False).logits,)
         cache = DynamicCache(list(zip(past[::2], past[1::2])))
@@ -80,15 +83,32 @@ def parts(checkpoint: Checkpoint) -> dict[str, Part]:
     if hasattr(model, "set_experts_implementation"):
         model.set_experts_implementation("batched_mm")  # the others loop over what the data say, or need a GPU
     rewrites.apply(model)
+    part = decoder_part(model)
+    if not any(name.startswith("past_key_values") for name in part.inputs):
+        checkpoint.notes.append(ANEW)
+    return {"model": part}
+
+
+def decoder_part(
+    model: Any, embed: Callable[[torch.Tensor], torch.Tensor] | None = None, axes: int = 1, layers: int = 0
+) -> Part:
+    """A decoder, with a cache where it can be had as keys and values.
+
+    Args:
+        embed: from tokens to vectors, for a decoder that is to take these.
+        axes: by how many numbers it knows the place of a token.
+        layers: of how many it takes vectors to be added, `deepstack_embeds`.
+    """
     sizes = cache_sizes(model)
-    if sizes is None:
-        checkpoint.notes.append("this architecture keeps no keys and values: each step reads all tokens anew")
     takes = inspect.signature(model.forward).parameters
     names = [name for name in ("input_ids", "attention_mask", "position_ids") if name in takes]
+    if embed is not None and "token_type_ids" in takes:  # of vectors of a picture, which see each other
+        names.append("token_type_ids")
     dynamic: dict[str, dict[int, str]] = dict.fromkeys(names, PLACES)
     outputs = ["logits"]
     if sizes is not None:
-        dynamic["attention_mask"] = {0: "batch_size", 1: "total_sequence_length"}
+        for name in {"attention_mask", "token_type_ids"} & set(names):
+            dynamic[name] = {0: "batch_size", 1: "total_sequence_length"}
         for i, _ in enumerate(sizes):
             for kind in ("key", "value"):
                 dynamic[f"past_key_values.{i}.{kind}"] = {0: "batch_size", 2: "past_sequence_length"}
@@ -99,8 +119,20 @@ def parts(checkpoint: Checkpoint) -> dict[str, Part]:
     first, second = (
         sample(names, sizes, vocabulary, *shape) for shape in ((2, 3, 4), (3, 5, 0) if sizes is not None else (3, 5, 4))
     )
-    part = Part(Decoder(model), first, outputs, dynamic, other=second)
-    return {"model": replace(part, write=partial(write_first, part))}
+    if axes > 1:
+        dynamic["position_ids"] = {1: "batch_size", 2: "sequence_length"}
+        for one in (first, second):
+            one["position_ids"] = one["position_ids"].expand(axes, -1, -1).clone()
+    if embed is not None:
+        dynamic["inputs_embeds"] = dynamic.pop("input_ids")
+        with torch.no_grad():
+            first, second = ({"inputs_embeds": embed(one.pop("input_ids")), **one} for one in (first, second))
+    if layers:
+        dynamic["deepstack_embeds"] = {1: "batch_size", 2: "sequence_length"}
+        for one in (first, second):
+            one["deepstack_embeds"] = one["inputs_embeds"].repeat(layers, 1, 1, 1) / 2
+    part = Part(Decoder(model).eval(), first, outputs, dynamic, other=second)
+    return replace(part, write=partial(write_first, part))
 
 
 def write_first(part: Part, path: Path) -> None:
@@ -143,6 +175,7 @@ def sample(names: list[str], sizes: Any, vocabulary: int, rows: int, time: int, 
     places = (mask.cumsum(1) - 1).clamp(min=0)[:, before:]
     ids = torch.randint(3, vocabulary, (rows, time), generator=random)
     found = {"input_ids": ids, "attention_mask": mask, "position_ids": places, KEEP: torch.tensor(0)}
+    found["token_type_ids"] = (torch.arange(before + time).expand(rows, -1) // 2 == 1).long()
     batch = {name: found[name] for name in names}
     for i, pair in enumerate(sizes or ()):
         for kind, (heads, width) in zip(("key", "value"), pair):

@@ -1,7 +1,8 @@
 """Modules of transformers whose Python code decides by values, written so that one graph serves all inputs.
 
 Each rewrite is named like the class it changes; it gets a module of it, whose method it replaces. They hold under what
-the export assumes: the pictures of a batch have one size, so that masks of pixels are all ones.
+the export assumes: the pictures of a batch have one size, so that masks of pixels are all ones. Functions that many
+families have a copy of are replaced where a copy is, whatever the family, and only within an export.
 """
 
 from __future__ import annotations
@@ -21,6 +22,13 @@ def apply(model: nn.Module) -> bool:
     found = [module for module in model.modules() if type(module).__name__ in REWRITES]
     for module in found:
         REWRITES[type(module).__name__](module)
+    for home in {sys.modules[type(module).__module__] for module in model.modules()}:
+        for name in FUNCTIONS.keys() & vars(home).keys():
+            original = getattr(home, name)
+            if not hasattr(original, "original"):
+                rewritten: Any = FUNCTIONS[name](original)
+                rewritten.original = original
+                setattr(home, name, rewritten)
     return bool(found)
 
 
@@ -195,10 +203,8 @@ def _real_angles(module: Any) -> None:
     home.apply_rotary_emb = turned
 
 
-def _scanned(module: Any) -> None:
+def _selective_scan(original: Callable[..., Any]) -> Callable[..., Any]:
     """Mamba's recurrence is a loop in Python over the tokens; for an export it is a scan, which takes any number."""
-    home: Any = sys.modules[type(module).__module__]
-    original = home.mamba_selective_scan
 
     def selective_scan(
         hidden_states: Tensor, dt: Tensor, decay: Tensor, inward: Tensor, outward: Tensor, *others: Any, **given: Any
@@ -224,8 +230,62 @@ def _scanned(module: Any) -> None:
             found = found + hidden_states * given["D"][:, None]
         return found if given.get("z") is None else found * nn.functional.silu(given["z"])
 
-    if original.__name__ != selective_scan.__name__:
-        home.mamba_selective_scan = selective_scan
+    return selective_scan
+
+
+def _one_chunk(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Mamba 2 cuts texts into chunks, whose number a graph would keep; for an export all is one, as in attention."""
+
+    def chunk_scan(
+        hidden_states: Tensor, dt: Tensor, rate: Tensor, inward: Tensor, outward: Tensor, *others: Any, **given: Any
+    ) -> Any:
+        kept = given.get("return_final_states") or given.get("initial_states") is not None
+        if not torch.compiler.is_exporting() or kept:
+            return original(hidden_states, dt, rate, inward, outward, *others, **given)
+        if given.get("dt_bias") is not None:
+            dt = dt + given["dt_bias"]
+        dt = nn.functional.softplus(dt) if given.get("dt_softplus") else dt
+        dt = torch.clamp(dt, *given.get("dt_limit", (0.0, math.inf)))
+        inward, outward = (x.repeat_interleave(dt.shape[-1] // x.shape[2], dim=2) for x in (inward, outward))
+        decay = (rate * dt).cumsum(1).transpose(1, 2)  # (rows, heads, time), its log
+        length = hidden_states.shape[1]
+        before = torch.ones(length, length, dtype=torch.bool, device=dt.device).tril()
+        share = (decay[..., None] - decay[..., None, :]).masked_fill(~before, -math.inf).exp()
+        weights = (outward.transpose(1, 2) @ inward.permute(0, 2, 3, 1)) * share
+        found = (weights @ (hidden_states * dt[..., None]).transpose(1, 2)).transpose(1, 2)
+        return found if given.get("D") is None else found + given["D"][:, None] * hidden_states
+
+    return chunk_scan
+
+
+def _delta_scan(original: Callable[..., Any]) -> Callable[..., Any]:
+    """The gated delta rule of Qwen3-Next and others, in chunks of a fixed size there: for an export a scan."""
+
+    def delta_rule(
+        query: Tensor, key: Tensor, value: Tensor, g: Tensor, beta: Tensor, *others: Any, **given: Any
+    ) -> tuple[Tensor, Any]:
+        if not torch.compiler.is_exporting() or given.get("output_final_state"):
+            return original(query, key, value, g, beta, *others, **given)
+        from torch._higher_order_ops.scan import scan
+
+        if given.get("use_qk_l2norm_in_kernel"):
+            query, key = (x * torch.rsqrt((x * x).sum(-1, keepdim=True) + 1e-6) for x in (query, key))
+        query, key = (x.repeat_interleave(value.shape[2] // x.shape[2], dim=2) for x in (query, key))
+        query = query * query.shape[-1] ** -0.5
+
+        def step(state: Tensor, now: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+            q, k, v, decay, rate = now  # (rows, heads, width), and (rows, heads)
+            state = state * decay.exp()[..., None, None]
+            new = (v - (state * k[..., None]).sum(-2)) * rate[..., None]
+            state = state + k[..., None] * new[..., None, :]
+            return state, (state * q[..., None]).sum(-2)
+
+        first = torch.zeros_like(key[:, 0, :, :, None]).expand(-1, -1, -1, value.shape[-1]).clone()
+        rows = tuple(x.movedim(1, 0).contiguous() for x in (query, key, value, g, beta))
+        _, found = scan(step, first, rows)
+        return found.movedim(0, 1), None
+
+    return delta_rule
 
 
 # The axis of the heads, in what `apply_rotary_emb` is given.
@@ -236,7 +296,6 @@ REWRITES: dict[str, Callable[[Any], None]] = {
     **dict.fromkeys(HEADS, _real_angles),
     **dict.fromkeys(("LongformerSelfAttention", "LEDEncoderSelfAttention"), _banded_attention),
     **dict.fromkeys(("SwitchTransformersTop1Router", "NllbMoeTop2Router"), _settled_router),
-    **dict.fromkeys(("MambaMixer", "FalconMambaMixer", "JambaMambaMixer"), _scanned),
     "LEDEncoder": _unfilled,
     "LongformerModel": _longformer,
     "NllbMoeExperts": _nllb_experts,
@@ -246,4 +305,9 @@ REWRITES: dict[str, Callable[[Any], None]] = {
     "MMGroundingDinoModel": _grounded,
     **{f"{swin}PatchEmbeddings": _swin_patches for swin in SWINS},
     **{f"{swin}PatchMerging": _swin_merging for swin in SWINS},
+}
+FUNCTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
+    "mamba_selective_scan": _selective_scan,
+    "mamba2_chunk_scan": _one_chunk,
+    "torch_chunk_gated_delta_rule": _delta_scan,
 }

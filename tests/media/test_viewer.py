@@ -1,0 +1,76 @@
+"""The places of a picture among the words of a prompt."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+from sensorium.errors import InputError
+from sensorium.media import viewer
+from sensorium.media.writer import Writer
+
+TOKENS = (
+    *("<s>", "</s>", "<image>", "<boi>", "<eoi>", "<img>", "</img>", "<fake_token_around_image>", "<global-img>"),
+    *("<row_1_col_1>", "<row_1_col_2>", "what", "is", "it", "\n"),
+)
+
+
+def writer(model_type: str, template: str | None = None, **config: Any) -> Writer:
+    own = Tokenizer(models.WordLevel({token: i for i, token in enumerate(TOKENS)}, unk_token="</s>"))
+    own.pre_tokenizer = pre_tokenizers.Split(" ", "removed")
+    own.add_special_tokens([token for token in TOKENS if token.startswith("<")] + ["\n"])
+    own.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    told = {"bos_token": "<s>", "start_image_token": "<img>", "end_image_token": {"content": "</img>"}}
+    files = {"config.json": {"model_type": model_type, "image_token_id": 2, **config}, "tokenizer.json": own.to_str()}
+    files["tokenizer_config.json"] = told if template is None else {**told, "chat_template": template}
+    return Writer.load(files, "image-to-text")
+
+
+def words(writer: Writer, prompt: str | None, count: int, **arrays: Any) -> str:
+    ids = viewer.tokens_of(writer, prompt, count, arrays)
+    return " ".join(json.dumps(TOKENS[i])[1:-1] for i in ids)
+
+
+def test_a_prompt_has_as_many_places_as_the_picture_has_vectors() -> None:
+    llava = writer("llava")
+    assert words(llava, "what is it", 3) == "<s> <image> <image> <image> what is it"
+    assert words(llava, "what is <image> it", 2) == "<s> what is <image> <image> it"
+    assert words(llava, None, 1) == "<s> <image>"
+    with pytest.raises(InputError, match="2 places for its one picture"):
+        words(llava, "<image> what <image>", 1)
+
+
+def test_a_chat_template_says_where_the_picture_is() -> None:
+    template = "{{ bos_token }}{% for part in messages[0].content %}{{ part.text or '<image>' }} {% endfor %}it"
+    assert words(writer("llava", template), "what is", 2) == "<s> <image> <image> what is it"
+
+
+def test_families_write_the_place_in_their_own_way() -> None:
+    gemma = writer("gemma3", boi_token_index=3, eoi_token_index=4)
+    assert words(gemma, "what", 2) == r"<s> \n \n <boi> <image> <image> <eoi> \n \n what"
+    assert words(writer("internvl"), "what", 2) == "<s> <img> <image> <image> </img> what"
+    assert words(writer("paligemma"), "what is", 2) == r"<image> <image> <s> what is \n"
+    assert words(writer("blip-2"), "what", 2) == "<image> <image> <s> what"
+    fake, whole = "<fake_token_around_image>", "<global-img>"
+    assert words(writer("smolvlm"), "it", 1, tiles=np.array([0, 0])) == f"<s> {fake} {whole} <image> {fake} it"
+    tiles = rf"<s> {fake} <row_1_col_1> <image> {fake} <row_1_col_2> <image> \n \n {fake} {whole} <image> {fake} it"
+    assert words(writer("idefics3"), "it", 3, tiles=np.array([1, 2])) == tiles
+
+
+def test_places_by_frame_row_and_column() -> None:
+    found = viewer.three_axes(np.array([0, 0, 1, 1, 1, 1, 1, 1, 0, 0], bool), 2, 3)
+    assert found.tolist() == [
+        [0, 1, 2, 2, 2, 2, 2, 2, 5, 6],
+        [0, 1, 2, 2, 2, 3, 3, 3, 5, 6],
+        [0, 1, 2, 3, 4, 2, 3, 4, 5, 6],
+    ]
+
+
+def test_a_writer_with_a_template_is_loaded_from_its_files() -> None:
+    made = writer("llava", "{{ messages }}")
+    assert made.templates == {"default": "{{ messages }}"}
+    assert Writer.load(made.files(), "image-to-text") == made
