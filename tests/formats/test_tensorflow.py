@@ -295,6 +295,7 @@ def test_what_grows_in_a_loop(tmp_path: Path) -> None:
         ([node("y", "Teleport", "x")], "'y' .Teleport.*not known"),
         ([node("y", "Relu", "ghost")], "ghost"),
         ([node("y", "WriteFile", "x", "x")], "touches files"),
+        ([node("t", "HashTableV2"), node("y", "LookupTableFindV2", "t", "x", "x")], "'t' .HashTableV2.*texts"),
         ([node("a", "Relu", "b"), node("b", "Relu", "a"), node("y", "Relu", "a")], "loop"),
         ([node("y", "RandomStandardNormal", "x")], "random"),
         ([const("t", "text"), node("y", "Relu", "t")], "texts"),
@@ -529,3 +530,171 @@ def test_comparisons_are_followed_for_constants_only() -> None:
     assert made.known(made.add("Equal", size, made.ints(1, 64))) is None
     numbers = made.ints(1, 64)
     assert made.known(made.add("Equal", made.add("Neg", numbers), made.ints(-1, 5))).tolist() == [True, False]  # type: ignore[union-attr]
+
+
+def square(seed: int = 0) -> np.ndarray:
+    """(2, 4, 4) matrices whose rows have to change places while they are solved."""
+    found = np.random.default_rng(seed).normal(size=(2, 4, 4)).astype(np.float32)
+    found[0, 0, 0] = 0
+    return found
+
+
+def definite() -> np.ndarray:
+    return square() @ square().transpose(0, 2, 1) + np.eye(4, dtype=np.float32)
+
+
+@pytest.mark.parametrize(("op", "given", "settings", "wanted"), [
+    ("MatrixInverse", square(), {}, np.linalg.inv),
+    ("MatrixInverse", square(), {"adjoint": True}, lambda a: np.linalg.inv(a).transpose(0, 2, 1)),
+    ("Cholesky", definite(), {}, np.linalg.cholesky),
+])  # fmt: skip
+def test_matrices(op: str, given: np.ndarray, settings: dict[str, Any], wanted: Any, tmp_path: Path) -> None:
+    data = graph(x(-1, 4, 4), node("y", op, "x", **settings))
+    np.testing.assert_allclose(run(read(tmp_path, data), given)[0], wanted(given), rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize(("op", "settings", "matrix"), [
+    ("MatrixSolve", {}, lambda a: a),
+    ("MatrixSolve", {"adjoint": True}, lambda a: a.transpose(0, 2, 1)),
+    ("MatrixTriangularSolve", {"lower": True}, np.tril),
+    ("MatrixTriangularSolve", {"lower": False, "adjoint": True}, lambda a: np.triu(a).transpose(0, 2, 1)),
+])  # fmt: skip
+def test_equations(op: str, settings: dict[str, Any], matrix: Any, tmp_path: Path) -> None:
+    a = square() + 2 * np.eye(4, dtype=np.float32) * ("Triangular" in op)
+    b = np.random.default_rng(1).normal(size=(2, 4, 3)).astype(np.float32)
+    data = graph(x(-1, 4, 4), x(-1, 4, 3, name="b"), node("y", op, "x", "b", **settings))
+    np.testing.assert_allclose(run(read(tmp_path, data), a, b)[0], np.linalg.solve(matrix(a), b), rtol=1e-3, atol=1e-4)
+
+
+def test_a_matrix_of_any_size_is_not_solved(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"node 'y' .MatrixInverse.*any number of rows"):
+        read(tmp_path, graph(x(-1, -1, -1), node("y", "MatrixInverse", "x")))
+
+
+@pytest.mark.parametrize("op", ["Lgamma", "Digamma", "Erfinv"])
+def test_special_functions(op: str, tmp_path: Path) -> None:
+    special = pytest.importorskip("scipy.special")
+    work = {"Lgamma": special.gammaln, "Digamma": special.digamma, "Erfinv": special.erfinv}[op]
+    given = np.array([0.1, 0.5, 0.99, 0.001] if op == "Erfinv" else [0.1, 0.5, 1.0, 2.5, 17.0, 300.0, -0.3, -2.6])
+    given = given.astype(np.float32)
+    found = run(read(tmp_path, graph(x(-1), node("y", op, "x"))), given)[0]
+    np.testing.assert_allclose(found, work(given.astype(np.float64)), rtol=3e-6, atol=3e-6)
+
+
+def logistic(value: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-value))
+
+
+@pytest.mark.parametrize("newer", [True, False])
+@pytest.mark.parametrize("peephole", [True, False])
+def test_a_block_of_lstm(newer: bool, peephole: bool, tmp_path: Path) -> None:
+    """Five steps of which four count, gates in both orders, with a clipped memory."""
+    random = np.random.default_rng(3)
+    given = random.normal(size=(5, 2, 3)).astype(np.float32)
+    w, b = random.normal(size=(7, 16)).astype(np.float32), random.normal(size=16).astype(np.float32)
+    peeps = [random.normal(size=4).astype(np.float32) for _ in range(3)]
+    zero = np.zeros((2, 4), np.float32)
+    constants = {"n": np.array(4, np.int64), "c": zero, "h": zero, "w": w, "b": b} | dict(
+        zip(("pi", "pf", "po"), peeps)
+    )
+    settings: dict[str, Any] = {"use_peephole": peephole, "cell_clip": 0.7} | ({} if newer else {"forget_bias": 0.5})
+    nodes = [x(5, -1, 3), *(const(name, value) for name, value in constants.items())]
+    names = ("n", "x", "c", "h", "w", "pi", "pf", "po", "b")
+    nodes.append(node("y", "BlockLSTMV2" if newer else "BlockLSTM", *names, **settings))
+    found = run(read(tmp_path, graph(*nodes), outputs=("y:1", "y:6")), given)
+    memory, h, wanted = zero, zero, []
+    for step in given[:4]:
+        i, second, third, o = np.split(np.concatenate([step, h], 1) @ w + b, 4, 1)
+        c, f = (third, second) if newer else (second, third + 0.5)
+        i, f = (logistic(g + memory * p * peephole) for g, p in ((i, peeps[0]), (f, peeps[1])))
+        memory = np.clip(np.tanh(c) * i + memory * f, -0.7, 0.7)
+        h = np.tanh(memory) * logistic(o + memory * peeps[2] * peephole)
+        wanted.append((memory, h))
+    for array, side in zip(found, zip(*wanted)):
+        np.testing.assert_allclose(array, [*side, zero], rtol=1e-4, atol=1e-5)
+
+
+def test_a_gru_cell(tmp_path: Path) -> None:
+    random = np.random.default_rng(4)
+    given, h = random.normal(size=(2, 3)).astype(np.float32), random.normal(size=(2, 4)).astype(np.float32)
+    arrays = [random.normal(size=s).astype(np.float32) for s in ((7, 8), (7, 4), (8,), (4,))]
+    names = ["w_ru", "w_c", "b_ru", "b_c"]
+    nodes = [x(-1, 3), x(-1, 4, name="h"), *(const(n, a) for n, a in zip(names, arrays))]
+    data = graph(*nodes, node("y", "GRUBlockCell", "x", "h", *names))
+    r, u = np.split(logistic(np.concatenate([given, h], 1) @ arrays[0] + arrays[2]), 2, 1)
+    c = np.tanh(np.concatenate([given, r * h], 1) @ arrays[1] + arrays[3])
+    found = run(read(tmp_path, data, outputs=("y:3",)), given, h)[0]
+    np.testing.assert_allclose(found, u * h + (1 - u) * c, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_layers_of_cudnn(kind: str, tmp_path: Path) -> None:
+    """Two layers in both directions, their parameters flat: all matrices, then all biases."""
+    random = np.random.default_rng(5)
+    given, gates = random.normal(size=(5, 2, 3)).astype(np.float32), 4 if kind == "lstm" else 3
+    cells = [[random.normal(size=(gates, 4, n)).astype(np.float32) * 0.5 for n in (wide, 4)] for wide in (3, 3, 8, 8)]
+    biases = [random.normal(size=(2, gates, 4)).astype(np.float32) * 0.5 for _ in range(4)]
+    flat = np.concatenate([a.reshape(-1) for a in [m for cell in cells for m in cell] + biases])
+    zero = np.zeros((4, 2, 4), np.float32)
+    nodes = [x(5, -1, 3), const("h", zero), const("c", zero), const("p", flat)]
+    data = graph(*nodes, node("y", "CudnnRNN", "x", "h", "c", "p", rnn_mode=kind, direction="bidirectional"))
+    found = run(read(tmp_path, data, outputs=("y:0",)), given)[0]
+
+    def cell(steps: np.ndarray, number: int) -> np.ndarray:
+        (w, r), (bw, br) = cells[number], biases[number]
+        h = memory = zero[0]
+        made = []
+        for step in steps:
+            a, b = np.einsum("bi,ghi->gbh", step, w) + bw[:, None], np.einsum("bi,ghi->gbh", h, r) + br[:, None]
+            if kind == "lstm":  # i, f, c, o
+                i, f, c, o = a + b
+                memory = logistic(f) * memory + logistic(i) * np.tanh(c)
+                h = logistic(o) * np.tanh(memory)
+            else:  # r, z, h
+                reset, keep = logistic(a[0] + b[0]), logistic(a[1] + b[1])
+                h = (1 - keep) * np.tanh(a[2] + reset * b[2]) + keep * h
+            made.append(h)
+        return np.stack(made)
+
+    wanted = given
+    for layer in (0, 1):
+        wanted = np.concatenate([cell(wanted, 2 * layer), cell(wanted[::-1], 2 * layer + 1)[::-1]], 2)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+TEXT = r"""
+node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } }
+  attr { key: "shape" value { shape { dim { size: -1 } dim { size: 2 } } } } }
+node { name: "w" op: "Const" attr { key: "dtype" value { type: DT_FLOAT } }
+  attr { key: "value" value { tensor { dtype: DT_FLOAT tensor_shape { dim { size: 2 } }
+    tensor_content: "\000\000\200?\000\000\000\300" } } } }
+node { name: "b" op: "Const" attr { key: "value" value { tensor { dtype: DT_FLOAT
+  tensor_shape { dim { size: 2 } } float_val: -1.5e+1 float_val: 3 } } } }
+node { name: "y" op: "Mul" input: "x" input: "w" attr { key: "T" value { type: DT_FLOAT } } }
+node { name: "z" op: "AddV2" input: "y" input: "b" }
+library { }
+versions { producer: 1395 }
+"""
+
+
+def test_a_graph_kept_as_text(tmp_path: Path) -> None:
+    """Constants as escaped bytes, and number by number."""
+    (tmp_path / "graph.pbtxt").write_text(TEXT)
+    found = run(formats.read([tmp_path / "graph.pbtxt"]), X[:, :2])[0]
+    np.testing.assert_allclose(found, X[:, :2] * [1, -2] + [-15, 3], rtol=1e-6)
+    saved = (
+        'saved_model_schema_version: 1\nmeta_graphs { meta_info_def { tags: "serve" tensorflow_version: "2.1" }\n'
+        f'graph_def {{ {TEXT} }} signature_def {{ key: "serving_default" value {{\n'
+        'inputs { key: "data" value { name: "x:0" dtype: DT_FLOAT '
+        "tensor_shape { dim { size: -1 } dim { size: 2 } } } }\n"
+        'outputs { key: "sum" value { name: "z:0" dtype: DT_FLOAT } } method_name: "predict" } } }\n'
+    )
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "saved_model.pbtxt").write_text(saved)
+    network = formats.read([tmp_path / "saved"])
+    assert (network.inputs[0].name, list(network.outputs)) == ("data", ["sum"])
+    np.testing.assert_allclose(run(network, X[:, :2])[0], found)
+    for damaged in (TEXT.replace("DT_FLOAT } }", "DT_FLOTA } }"), TEXT.replace("3 }", "nothing }"), TEXT[:-200]):
+        (tmp_path / "graph.pbtxt").write_text(damaged)
+        with pytest.raises(InputError):
+            formats.read([tmp_path / "graph.pbtxt"])

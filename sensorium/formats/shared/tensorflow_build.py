@@ -10,10 +10,12 @@ import numpy as np
 
 from sensorium.errors import InputError
 from sensorium.formats.shared import (
+    tensorflow_algebra,
     tensorflow_control,
     tensorflow_math,
     tensorflow_ops,
     tensorflow_pictures,
+    tensorflow_recurrent,
     tensorflow_spectra,
 )
 from sensorium.formats.shared.graph import Graph
@@ -34,10 +36,12 @@ from sensorium.formats.shared.tensorflow_graph import (
 # Modules of operators: importing them registers these.
 __all__ = [
     "build",
+    "tensorflow_algebra",
     "tensorflow_control",
     "tensorflow_math",
     "tensorflow_ops",
     "tensorflow_pictures",
+    "tensorflow_recurrent",
     "tensorflow_spectra",
 ]
 
@@ -151,15 +155,18 @@ def _open(node: Node) -> bool:
 def _build(name: str, producer: str, source: Source, outputs: Sequence[str], options: Options) -> Graph:
     for vary in ({"batch", "sizes"}, {"batch"}, {"sizes"}, set[str]()):
         asked: dict[Any, Any] = {}
+        whole = True
         probe = Net(Graph(name, producer), source, options, vary)
         if vary:
             try:
                 _fill(probe, outputs)
-                if any(i.free for i in probe.graph.inputs):
-                    asked = probe.asked
-            except InputError:  # these sizes may not fit: what follows from them is not known
-                pass
-        net = Net(Graph(name, producer), source, options, before=asked)
+            except InputError:  # these sizes do not fit: what is asked from here on may follow from them
+                whole = False
+            if any(i.free for i in probe.graph.inputs):
+                asked = probe.asked
+            else:
+                whole = True
+        net = Net(Graph(name, producer), source, options, before=asked, whole=whole)
         try:
             _fill(net, outputs)
         except Moves:

@@ -11,6 +11,7 @@ import numpy as np
 from sensorium.errors import InputError
 from sensorium.formats.shared.graph import Graph
 from sensorium.formats.shared.tensorflow_graph import (
+    SIDES,
     Call,
     Dead,
     Function,
@@ -216,6 +217,13 @@ def _switch(net: Net, node: Node, inputs: list[Value]) -> list[Value]:
     if which is None:  # both sides are worked out; Merge chooses
         return [inputs[0], inputs[0]]
     return [Dead(), inputs[0]] if bool(which) else [inputs[0], Dead()]
+
+
+@operator("_SwitchN", "SwitchN", loose=True)
+def _switch_several(net: Net, node: Node, inputs: list[Value]) -> list[Value]:
+    which = int(net.known(node, inputs[1], "number of the branch")[()])
+    count = int(node.get("num_outs", 0))
+    return [inputs[0] if side == min(max(which, 0), count - 1) else Dead() for side in range(min(count, SIDES))]
 
 
 @operator("Merge", "RefMerge", loose=True)

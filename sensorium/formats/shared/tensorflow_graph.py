@@ -6,6 +6,7 @@ outputs keep their type.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,10 @@ SIDES = 64  # outputs that one node may have on a side of a branch that is not t
 # Operators that touch files or run a program's code.
 DANGEROUS = frozenset({"ReadFile", "WriteFile", "MatchingFiles", "PyFunc", "EagerPyFunc", "PyFuncStateless", "PrintV2",
                        "Save", "SaveV2", "MergeV2Checkpoints", "DatasetFromGraph"})  # fmt: skip
+# Operators on texts, their tables, and packed records and pictures: what comes before a network.
+TEXTS = re.compile(
+    r"(Mutable)?(Dense)?HashTable|LookupTable|String|Unicode|(Static)?Regex|Decode|Parse|AsString|Substr"
+)
 # Names of the outputs of operators that have several, in order: functions call them by these.
 SEVERAL = {
     "Split": ("output",), "SplitV": ("output",), "Unpack": ("output",), "While": ("output",), "If": ("output",),
@@ -38,7 +43,10 @@ SEVERAL = {
     "SoftmaxCrossEntropyWithLogits": ("loss", "backprop"), "Svd": ("s", "u", "v"), "Qr": ("q", "r"),
     "BlockLSTM": ("i", "cs", "f", "o", "ci", "co", "h"), "BlockLSTMV2": ("i", "cs", "f", "o", "ci", "co", "h"),
     "LSTMBlockCell": ("i", "cs", "f", "o", "ci", "co", "h"), "GRUBlockCell": ("r", "u", "c", "h"),
-    "TensorListConcatV2": ("tensor", "lengths"),
+    "TensorListConcatV2": ("tensor", "lengths"), "LogMatrixDeterminant": ("sign", "log_abs_determinant"),
+    "CudnnRNN": ("output", "output_h", "output_c", "reserve_space"), "_SwitchN": ("outputs",), "SwitchN": ("outputs",),
+    "CudnnRNNV2": ("output", "output_h", "output_c", "reserve_space", "host_reserved"),
+    "CudnnRNNV3": ("output", "output_h", "output_c", "reserve_space", "host_reserved"),
 }  # fmt: skip
 
 
@@ -216,6 +224,7 @@ class Net:
         options: what the caller says.
         vary: of `batch` and `sizes`, what has other sizes than the example's.
         before: what was asked of the values in a build with the other sizes: what differs follows from a free axis.
+        whole: whether that build came to its end; if not, what was not asked in it is taken to differ.
     """
 
     def __init__(
@@ -225,6 +234,7 @@ class Net:
         options: Options,
         vary: Collection[str] = (),
         before: dict[Any, Any] | None = None,
+        whole: bool = True,
     ) -> None:
         self.graph = graph
         self.top = graph
@@ -237,6 +247,7 @@ class Net:
         self.scope: Scope | None = None  # that of the node at hand
         self.asked: dict[Any, Any] = {}
         self._before = before
+        self._whole = whole
         self._twins: dict[tuple[int, str], str] = {}
         self._count: Counter[str] = Counter()
 
@@ -336,7 +347,7 @@ class Net:
         key = (where, self._count[where])
         self.asked[key] = found if found.size <= 4096 else found.shape
         if self._before is None or key not in self._before:
-            return False
+            return not self._whole
         return not np.array_equal(self._before[key], self.asked[key])
 
     def known(self, node: Node, value: str, what: str) -> np.ndarray:
@@ -508,7 +519,8 @@ class Scope:
         if node.op in DANGEROUS:
             raise node.fault("touches files or runs Python when the graph is run; refused")
         if node.op not in OPS:
-            raise node.fault("this operator is not known")
+            words = TEXTS.match(node.op) is not None
+            raise node.fault("works on texts or packed data; not converted" if words else "this operator is not known")
         if node.op in MOVING and any(isinstance(i, Complex) for i in inputs):
             return self._of_complex(node, inputs)
         if node.op not in LOOSE and (odd := next((i for i in inputs if not isinstance(i, str)), None)) is not None:

@@ -16,11 +16,11 @@ from sensorium.formats.shared.report import Report
 from sensorium.formats.shared.source import File, Options
 from sensorium.formats.shared.tensorflow_build import build
 from sensorium.formats.shared.tensorflow_graph import DANGEROUS, SEVERAL, SIDES, Call, Node, Source, Variable
-from sensorium.formats.tensorflow import graphdef
+from sensorium.formats.tensorflow import graphdef, written
 from sensorium.formats.tensorflow.checkpoint import Checkpoint, is_index
 
 TITLE = "TensorFlow"
-ENDINGS = (".pb", ".meta")
+ENDINGS = (".pb", ".pbtxt", ".meta")
 VARIABLES = ("VarHandleOp", "VariableV2", "Variable")
 SERVING = "serving_default"
 # Last words of the names that people give to what a graph is for.
@@ -51,7 +51,9 @@ def match(file: File) -> float:
         return 0.95 if {"saved_model.pb", "saved_model.pbtxt"} & file.names else 0.0
     if file.looks_like_text:
         start = file.head.lstrip()[:200]
-        return 0.7 if start.startswith((b"node {", b"node{")) and b"op:" in file.head else 0.0
+        graph = start.startswith((b"node {", b"node{")) and b"op:" in file.head
+        saved = start.startswith((b"saved_model_schema_version", b"meta_info_def", b"meta_graphs"))
+        return 0.7 if graph else 0.6 if saved else 0.0
     if file.suffix == ".index":
         return 0.5 if is_index(file.path) else 0.0
     shape = protobuf.shape_of(file.head)
@@ -78,14 +80,14 @@ def _main(files: Sequence[File]) -> File:
     """The file with the graph, of those given."""
     file = max(files, key=match)
     if file.is_folder:
-        if "saved_model.pb" not in file.names:
-            raise InputError(f"{file.path}: its graph is kept as text (saved_model.pbtxt); this is not converted")
-        file = File.of(file.path / "saved_model.pb")
+        file = File.of(file.path / ("saved_model.pb" if "saved_model.pb" in file.names else "saved_model.pbtxt"))
     if file.suffix == ".index":
         raise InputError(f"{file.path}: a checkpoint without its graph: give {file.path.stem}.meta as well")
-    if file.looks_like_text:
-        raise InputError(f"{file.path}: a graph kept as text is not converted; save it as .pb")
     return file
+
+
+def _read(file: File) -> Message:
+    return Message(memoryview(written.encoded(file)) if file.looks_like_text else file.data, str(file.path))
 
 
 def _is_saved(message: Message) -> bool:
@@ -102,11 +104,8 @@ def inspect(files: Sequence[File]) -> Report:
     file = max(files, key=match)
     if file.is_folder and "variables" not in file.names:
         report.missing.append("the folder 'variables' of this SavedModel")
-    if file.looks_like_text or (file.is_folder and "saved_model.pb" not in file.names):
-        report.version, report.reason = "GraphDef, text", "graphs kept as text are not converted; save it as .pb"
-        return report
     file = _main(files)
-    message = Message(file.data, str(file.path))
+    message = _read(file)
     graphs = [message]
     report.version = "GraphDef"
     if _is_saved(message):
@@ -136,7 +135,7 @@ def inspect(files: Sequence[File]) -> Report:
 
 def read(files: Sequence[File], options: Options) -> Graph:
     file = _main(files)
-    message = Message(file.data, str(file.path))
+    message = _read(file)
     if _is_saved(message):
         source, prefix = _saved(message, file.path.parent / "variables" / "variables", options)
     elif _is_meta(message):
