@@ -35,6 +35,7 @@ import transformers
 import sensorium
 from sensorium import inference, performance
 from sensorium.nets import Settings
+from sensorium.ops import batches
 from sensorium.predictor import Predictor
 
 TOKENS = 48  # that are generated
@@ -226,7 +227,7 @@ def our_encoder(predictor: Predictor, batch: list[Any]) -> Any:
     feeds = {name: np.stack([f[name] for f in features])}
     if predictor.nets["encoder_model"].inputs[name][0][1] == 80 and feeds[name].shape[1] != 80:
         feeds[name] = feeds[name].transpose(0, 2, 1)
-    return predictor.nets["encoder_model"](feeds)["last_hidden_state"]
+    return batches.answers(predictor.nets["encoder_model"], feeds)["last_hidden_state"]
 
 
 def scores(a: Any, b: Any) -> float:

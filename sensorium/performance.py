@@ -210,6 +210,8 @@ def _work(kind: str, given: list[list[int]], made: list[list[int]]) -> int:
         return 0
     if kind in ("MatMul", "MatMulInteger", "FusedMatMul", "QLinearMatMul", "MatMulNBits", "DynamicQuantizeMatMul"):
         return math.prod(made[0]) * given[0][-1]
+    if kind == "MultiHeadAttention":
+        return math.prod(given[0][:2]) * sum(math.prod(one[1:]) for one in given[1:3])
     if kind == "Gemm":
         return math.prod(given[0]) * made[0][-1]
     if kind in ("Conv", "ConvInteger", "FusedConv") and len(given) > 1:

@@ -182,7 +182,7 @@ class Writer:
 
 
 def _read(nets: Mapping[str, Any], feeds: Arrays) -> np.ndarray:
-    states: np.ndarray = nets["encoder_model"](feeds)["last_hidden_state"]
+    states: np.ndarray = batches.answers(nets["encoder_model"], feeds)["last_hidden_state"]
     return states
 
 

@@ -48,6 +48,7 @@ class BoundNet:
     def __init__(self, net: OrtNet | OpenVinoNet, binding: Mapping[str, Any]) -> None:
         self.net = net
         self.path = net.path
+        self.pieces = getattr(net, "pieces", False)
         self._inputs: dict[str, dict[str, Any]] = dict(binding.get("inputs") or {})
         self._outputs: dict[str, dict[str, Any]] = dict(binding.get("outputs") or {})
         self._detections: dict[str, Any] | None = binding.get("detections")

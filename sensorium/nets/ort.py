@@ -76,6 +76,8 @@ class OrtNet:
     Attributes:
         inputs: name to (shape, dtype); a free axis of a shape is its name or None.
         outputs: names, in the order of the file.
+        pieces: whether a batch of large examples is computed quicker by the few: ONNX Runtime computes layer by layer,
+            and on a processor the values between two of them should stay in its cache.
 
     Raises:
         InputError: the file is not a network that ONNX Runtime can run.
@@ -92,6 +94,7 @@ class OrtNet:
             )
         options = options or session_options(threads)
         self.path = path
+        self.pieces = device == "cpu"
         vet(path)
         try:
             self._session = ort.InferenceSession(

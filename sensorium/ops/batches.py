@@ -9,6 +9,9 @@ import numpy as np
 
 Arrays = dict[str, np.ndarray]
 
+# Numbers of an input: what the layers make of more (two pictures of 224 x 224) leaves a processor's cache.
+CACHED = 320_000
+
 
 def collate(items: Sequence[Arrays], padding: Mapping[str, float]) -> Arrays:
     """Put examples on a new first axis; arrays named in `padding` are filled up at their ends to equal shapes."""
@@ -41,6 +44,23 @@ def fixed_size(net: Any) -> int | None:
     return max(sizes) if sizes else None
 
 
+def answers(net: Callable[[Arrays], Arrays], feeds: Arrays) -> Arrays:
+    """Run a network on a batch: large examples by the few, where its engine is quicker so (`net.pieces`).
+
+    Args:
+        feeds: arrays with a batch axis.
+
+    Returns:
+        Its outputs for the whole batch.
+    """
+    count = len(next(iter(feeds.values())))
+    size = max(1, CACHED * count // max(1, *(array.size for array in feeds.values())))
+    if size >= count or not getattr(net, "pieces", False):
+        return net(feeds)
+    found = [net({name: array[i : i + size] for name, array in feeds.items()}) for i in range(0, count, size)]
+    return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+
+
 def outputs(
     net: Callable[[Arrays], Arrays], items: Sequence[Arrays], padding: Mapping[str, float], most: int = 32
 ) -> Iterator[tuple[int, Arrays]]:
@@ -62,6 +82,6 @@ def outputs(
             chunk = [items[i] for i in group[start : start + size]]
             if fixed:  # fill a fixed batch up with copies of its last example
                 chunk += [chunk[-1]] * (size - len(chunk))
-            found = net(collate(chunk, padding))
+            found = net(collate(chunk, padding)) if fixed else answers(net, collate(chunk, padding))
             for row, i in enumerate(group[start : start + size]):
                 yield i, {name: array[row] for name, array in found.items()}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sensorium.errors import InputError
-from sensorium.ops import whisper
+from sensorium.ops import batches, whisper
 from sensorium.ops.generation import Decoder, Settings, generate
 from sensorium.ops.whisper import Piece
 
@@ -97,7 +97,7 @@ class Listener:
         """Hear the next stretch of each."""
         stretches = [reading.features[:, reading.seek : reading.seek + self.size] for reading in going]
         features = np.stack([np.pad(s, ((0, 0), (0, self.size - s.shape[1]))) for s in stretches])
-        states = self.nets["encoder_model"]({"input_features": features})["last_hidden_state"]
+        states = batches.answers(self.nets["encoder_model"], {"input_features": features})["last_hidden_state"]
         fresh = [i for i, reading in enumerate(going) if not reading.prompt]
         if fresh:
             self._begin([going[i] for i in fresh], states[fresh])

@@ -382,7 +382,9 @@ class Task:
         for group in batches.alike(items, self.padding):
             for first in range(0, len(group), AT_ONCE):
                 rows = group[first : first + AT_ONCE]
-                encoded = nets["encoder_model"](batches.collate([items[i] for i in rows], self.padding))
+                encoded = batches.answers(
+                    nets["encoder_model"], batches.collate([items[i] for i in rows], self.padding)
+                )
                 states = encoded["last_hidden_state"]
                 fixed = {"encoder_hidden_states": states, "encoder_attention_mask": np.ones(states.shape[:2], np.int64)}
                 decoder = Decoder(nets["decoder_model_merged"], fixed, len(rows))

@@ -13,7 +13,7 @@ from PIL import Image
 from sensorium.errors import InputError
 from sensorium.media import drawing, image, processors, viewer
 from sensorium.media.writer import Writer
-from sensorium.ops import captions
+from sensorium.ops import batches, captions
 from sensorium.tasks import Arrays, Nets, Tally
 
 # What Florence-2 is asked for each of its tasks (those after which words follow take them in place of `{}`).
@@ -169,7 +169,7 @@ class Task:
 
 def read_together(nets: Mapping[str, Any], feeds: Arrays) -> np.ndarray:
     """The states of a picture and a question, (rows, places, width), by an encoder that takes both as vectors."""
-    seen = nets["vision_encoder"]({"pixel_values": feeds["pixel_values"]})["image_features"]
+    seen = batches.answers(nets["vision_encoder"], {"pixel_values": feeds["pixel_values"]})["image_features"]
     asked = nets["embed_tokens"]({"input_ids": feeds["input_ids"]})["inputs_embeds"]
     both = np.concatenate([seen, asked], axis=1)
     mask = np.ones(both.shape[:2], np.int64)

@@ -8,7 +8,6 @@ import logging
 import math
 import sys
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -16,7 +15,6 @@ from typing import Any
 
 import onnx
 import torch
-from onnx import numpy_helper
 from safetensors.torch import save_file
 from torch import nn
 
@@ -24,6 +22,7 @@ from sensorium import inference, model, verification
 from sensorium.errors import Refused
 from sensorium.files import publishing
 from sensorium.nets.ort import OrtNet
+from sensorium.training import fusions
 from sensorium.training.nets import TorchNet, TorchNets
 from sensorium.training.plan import Part, Plan
 
@@ -76,39 +75,16 @@ def write_network(part: Part, path: Path) -> None:
         proto = onnx.load(str(path), load_external_data=False)
     else:
         proto = program.model_proto
+    types = fusions.fuse_attention(proto)
     # Shapes noted for the sample's sizes would be wrong for others, and quantisation trips over them.
     del proto.graph.value_info[:]
-    used = {name for graph in graphs(proto.graph) for node in graph.node for name in node.input}
-    used |= {output.name for graph in graphs(proto.graph) for output in graph.output}
+    proto.graph.value_info.extend(types)
+    used = {name for graph in fusions.graphs(proto.graph) for node in graph.node for name in node.input}
+    used |= {output.name for graph in fusions.graphs(proto.graph) for output in graph.output}
     for unused in [given for given in proto.graph.input if given.name not in used]:
         proto.graph.input.remove(unused)
-    gelu_as_known(proto.graph)
+    fusions.order_gelu(proto.graph)
     onnx.save(proto, path)
-
-
-def gelu_as_known(graph: onnx.GraphProto) -> None:
-    """Order the factors of GELU, `x * (0.5 * (1 + erf(x / sqrt 2)))`, as ONNX Runtime knows it to compute in one go:
-    `(x * (1 + erf(x / sqrt 2))) * 0.5`.
-    """
-    made = {output: node for node in graph.node for output in node.output}
-    readers = Counter(name for node in graph.node for name in node.input)
-    scalars = [w for w in graph.initializer if not w.dims and w.data_type == onnx.TensorProto.FLOAT]
-    halves = {w.name for w in scalars if numpy_helper.to_array(w) == 0.5}
-    for node in graph.node:
-        if node.op_type != "Mul":
-            continue
-        for x, name in (tuple(node.input), tuple(node.input)[::-1]):
-            inner = made.get(name)
-            if inner is None or inner.op_type != "Mul" or readers[name] != 1:
-                continue
-            half = next((i for i in inner.input if i in halves), None)
-            rest = [made.get(i) for i in inner.input if i != half]
-            if half is None or len(rest) != 1 or rest[0] is None or rest[0].op_type != "Add":
-                continue
-            if any(i in made and made[i].op_type == "Erf" for i in rest[0].input):
-                inner.input[:] = [x, rest[0].output[0]]
-                node.input[:] = [name, half]
-                break
 
 
 @contextlib.contextmanager
@@ -147,13 +123,19 @@ class _Int(metaclass=_Whole):
     pass
 
 
+def _length(one: Any) -> Any:
+    """`len`, but that a size that is free stays free."""
+    return one.shape[0] if isinstance(one, torch.Tensor) else len(one)
+
+
 @contextlib.contextmanager
 def free_sizes_kept(module: nn.Module) -> Iterator[None]:
     """What is made of sizes follows these, where PyTorch's export would write down those of the sample.
 
     Deformable DETR and its like put the sizes of their maps into a tensor, `torch.as_tensor([(height, width), ...])`,
-    and count their places, `torch.linspace(0.5, height - 0.5, height)`; Depth Anything says `int(height * 14)`, and
-    ZoeDepth splits by the number of pictures. MBart drops the axes that are 1, of which the batch may be one.
+    and count their places, `torch.linspace(0.5, height - 0.5, height)`; Depth Anything says `int(height * 14)`,
+    RT-DETR `len(pictures)`, and ZoeDepth splits by the number of pictures. MBart drops the axes that are 1, of which
+    the batch may be one.
     """
 
     def any_free(data: Any, inside: bool = False) -> bool:
@@ -200,7 +182,7 @@ def free_sizes_kept(module: nn.Module) -> Iterator[None]:
     files |= {sys.modules[name] for name in ("transformers.utils.generic",) if name in sys.modules}  # has torch_int
     files = {file for file in files if file.__name__.startswith("transformers.") and not hasattr(file, "int")}
     for file in files:
-        vars(file)["int"] = _Int
+        vars(file).update(int=_Int, len=_length)
     with torch.device("cpu"):
         torch.empty(0)  # PyTorch now notes which functions `torch.device` is for, once and for all: its own, not these
     before = torch.tensor, torch.as_tensor, torch.linspace, torch.Tensor.split, torch.Tensor.squeeze
@@ -211,7 +193,7 @@ def free_sizes_kept(module: nn.Module) -> Iterator[None]:
     finally:
         torch.tensor, torch.as_tensor, torch.linspace, torch.Tensor.split, torch.Tensor.squeeze = before
         for file in files:
-            del vars(file)["int"]
+            del vars(file)["int"], vars(file)["len"]
 
 
 @contextlib.contextmanager
@@ -229,15 +211,6 @@ def small_terms_kept() -> Iterator[None]:
         yield
     finally:
         vars(_matcher)["math"] = math
-
-
-def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """A graph and those inside it: branches and bodies of loops."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from graphs(attribute.g)
 
 
 def check_network(task: Any, part: Part, path: Path) -> tuple[float, dict[str, Any], dict[str, Any]]:

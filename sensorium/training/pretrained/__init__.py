@@ -23,7 +23,7 @@ from sensorium.conversion import compare, usual_inputs
 from sensorium.errors import Refused
 from sensorium.nets.ort import OrtNet
 from sensorium.tasks import find, names
-from sensorium.training.export import graphs
+from sensorium.training.fusions import graphs
 from sensorium.training.pretrained.checkpoint import Checkpoint, load
 from sensorium.training.pretrained.writing import write
 
