@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections import Counter
 from pathlib import Path
 
@@ -39,12 +40,14 @@ def test_smaller_files_answer_nearly_the_same(folder: Path, to: str, suffix: str
     report = sensorium.export(folder, to=to, out=tmp_path / "small", force=True)
     entry = report["files"][0]
     assert entry["file"] == f"onnx/model{suffix}.onnx"
-    assert entry["noise"] < {"fp16": 0.01, "int8": 0.1, "int4": 1.4}[to]
+    assert entry["noise"] < {"fp16": 0.01, "int8": 0.4, "int4": 1.4}[to]
     assert entry["data"]["examples"] == 6
     assert entry["agreement"] >= {"fp16": 0.9, "int8": 0.3, "int4": 0}[to]
     assert sensorium.verify(tmp_path / "small")["verdict"] == "pass"
     sources = makers.texts(tmp_path) if (folder / "tokenizer.json").exists() else makers.pictures(tmp_path)
     sensorium.load(tmp_path / "small", precision=to).predict(sources[0])
+    if to == "fp16" and importlib.util.find_spec("openvino"):
+        sensorium.load(tmp_path / "small", precision=to, engine="openvino").predict(sources[0])
 
 
 def operators(path: Path) -> Counter[str]:

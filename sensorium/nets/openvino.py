@@ -46,19 +46,21 @@ class OpenVinoNet:
             "ENABLE_CPU_PINNING": False,
         }
         try:
-            self._model = openvino.Core().compile_model(str(path), "CPU", settings)
+            read = openvino.Core().read_model(str(path))
+            # Compiling may give an input further names, those of casts that follow it.
+            names = [[port.get_any_name() for port in ports] for ports in (read.inputs, read.outputs)]
+            self._model = openvino.Core().compile_model(read, "CPU", settings)
         except Exception as error:  # OpenVINO raises RuntimeError with many lines
             reason = " ".join(str(error).split())[-200:]
             raise InputError(f"{path}: not a network that OpenVINO {openvino.__version__} can run: {reason}") from None
-        self._names = {name: port for port in self._model.inputs for name in [port.get_any_name()]}
         self.inputs: dict[str, tuple[list[Any], Any]] = {
             name: (
                 [d.get_length() if d.is_static else None for d in port.partial_shape],
                 port.element_type.to_dtype(),
             )
-            for name, port in self._names.items()
+            for name, port in zip(names[0], self._model.inputs)
         }
-        self.outputs: list[str] = [port.get_any_name() for port in self._model.outputs]
+        self.outputs: list[str] = names[1]
 
     def __call__(self, feeds: Arrays) -> Arrays:
         """Run the network; arrays it does not ask for are left out, types are brought to those it asks for.
@@ -69,7 +71,8 @@ class OpenVinoNet:
         ready = fed(self.path, self.inputs, feeds)
         try:
             # A request of its own for each call: several threads may ask at once.
-            found = self._model.create_infer_request().infer(ready)
+            given = {port: ready[name] for name, port in zip(self.inputs, self._model.inputs)}
+            found = self._model.create_infer_request().infer(given)
             return {name: np.array(found[port]) for name, port in zip(self.outputs, self._model.outputs)}
         except Exception as error:
             shapes = ", ".join(f"{name} {array.shape}" for name, array in ready.items())

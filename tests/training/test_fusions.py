@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import nn
 
-from sensorium import performance
 from sensorium.nets.ort import OrtNet
 from sensorium.training.export import write_network
 from sensorium.training.plan import Part
@@ -80,12 +79,3 @@ def test_with_a_mask(tmp_path: Path) -> None:
         expected = module(**given)["y"].numpy()
     found = net({name: value.numpy() for name, value in given.items()})["y"]
     np.testing.assert_allclose(found, expected, atol=2e-6)
-
-
-def test_work_is_counted(tmp_path: Path) -> None:
-    written(Attention(None).eval(), {"states": torch.randn(2, 5, 24)}, tmp_path / "model.onnx")
-    states = np.zeros((1, 7, 24), np.float32)
-    counted = performance.multiply_adds(
-        {"model": tmp_path / "model.onnx"}, lambda nets: nets["model"]({"states": states})
-    )
-    assert counted == 4 * 7 * 24 * 24 + 2 * 7 * 7 * 24
