@@ -187,6 +187,27 @@ def test_masks(inner: str, tmp_path: Path) -> None:
     agree(keras.Sequential([keras.Input((9, 4)), L.Masking(-1.0), part(), L.Dense(3)]), [x], tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
+def test_masked_layers_are_one_operator(kind: str, tmp_path: Path) -> None:
+    """Steps left out anywhere, all of them, or none; forwards, backwards, from given states."""
+    ids, seen = keras.Input((6,), dtype="int32"), keras.Input((6,), dtype="bool")
+    states = [keras.Input((5,)) for _ in range(2 if kind == "LSTM" else 1)]
+    x = L.Embedding(4, 3, mask_zero=True)(ids)
+    make = getattr(L, kind)
+    outputs = [
+        *make(5, return_sequences=True, return_state=True)(x, initial_state=states),
+        make(5, return_sequences=True, go_backwards=True)(x),
+        make(5, go_backwards=True)(x),
+        make(5, return_sequences=True, zero_output_for_mask=True)(x),
+        *make(5, return_sequences=True, return_state=True)(x, initial_state=states, mask=seen),
+    ]
+    rows = [[1, 2, 3, 1, 2, 3], [0, 0, 0, 0, 0, 0], [0, 1, 0, 2, 3, 0], [1, 0, 0, 0, 0, 2], [1, 2, 0, 0, 0, 0]]
+    given = [sample(5, 5, seed=k) for k in range(len(states))]
+    ids_given = np.array(rows, np.int32)
+    agree(keras.Model([ids, seen, *states], outputs), [ids_given, ids_given != 0, *given], tmp_path)
+    assert "Scan" not in formats.read([tmp_path / "model.keras"]).kinds
+
+
 def test_joined_models(tmp_path: Path) -> None:
     a, b = keras.Input((9, 6), name="a"), keras.Input((9, 6), name="b")
     inner_in = keras.Input((9, 6))

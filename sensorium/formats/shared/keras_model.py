@@ -233,11 +233,17 @@ class Builder:
         self.depth -= 1
         return result
 
+    def _is_operation(self, entry: Mapping[str, Any]) -> bool:
+        """Whether it is a function of `keras.ops` between the layers; HDF5 files do not say where a class is from."""
+        if "module" in entry or self.net.dialect.version < 3:
+            return str(entry.get("module") or "").startswith("keras.src.ops")
+        return entry.get("class_name") in keras_ops.OPS and "trainable" not in (entry.get("config") or {})
+
     def _weights(self, layers: Sequence[Mapping[str, Any]], weights: Weights) -> Mapping[str, Weights]:
         wanted = []
         for entry in layers:
             below = frozenset(name_of(e) for e in entries(entry.get("config")) if name_of(e))
-            if str(entry.get("module") or "").startswith("keras.src.ops"):
+            if self._is_operation(entry):
                 continue
             wanted.append((name_of(entry), str(entry["class_name"]), below))
         return weights.layers(wanted)
@@ -318,7 +324,7 @@ class Builder:
                 continue
             left.pop()
             given, extra = _resolved(args, known), _resolved(kwargs, known)
-            if str(layers[name].get("module") or "").startswith("keras.src.ops"):
+            if self._is_operation(layers[name]):
                 made = self.operation(layers[name], given, extra)
                 for i, value in enumerate([made] if isinstance(made, str) else made):
                     known[name, node, i] = Value(value)
@@ -409,7 +415,11 @@ class Builder:
         for value, name in zip(values, names):
             count = used[name] = used.get(name, -1) + 1
             name = f"{name}/{name}" if self.tensor_names else name
-            self.net.graph.output(value.name, f"{name}_{count}" if count else name)
+            if count:
+                name = f"{name}_{count}"
+                while name in names:  # another layer's: the second 'lstm' is 'lstm_1'
+                    name += "_"
+            self.net.graph.output(value.name, name)
 
 
 def _is_reference(value: Any) -> bool:

@@ -1,6 +1,7 @@
 """Layers of Keras with a memory: LSTM, GRU and SimpleRNN, cells, both directions, layers over time.
 
-Without a mask and with the usual activations they become the ONNX operators; else a Scan whose body is the cell.
+With the usual activations they become the ONNX operators (with a mask, over the steps that it lets through); else a
+Scan whose body is the cell.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Cell:
 
     sizes: list[int]
     step: Callable[[Net, str, list[str]], tuple[str, list[str]]]
-    onnx: Callable[[Net, str, list[str], bool], tuple[str, list[str]]] | None
+    onnx: Callable[[Net, str, list[str], bool, str], tuple[str, list[str]]] | None
 
 
 def _matrices(part: Layer, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -142,7 +143,7 @@ def _steps(
 def _operator(
     part: Layer, kind: str, units: int, kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray | None,
     reset_after: bool, names: list[str],
-) -> Callable[[Net, str, list[str], bool], tuple[str, list[str]]]:  # fmt: skip
+) -> Callable[[Net, str, list[str], bool, str], tuple[str, list[str]]]:  # fmt: skip
     order = {"LSTM": [0, 3, 1, 2], "GRU": [0, 1, 2], "SimpleRNN": [0]}[kind]  # ONNX has i, o, f, c
 
     def rows(matrix: np.ndarray) -> np.ndarray:
@@ -153,7 +154,7 @@ def _operator(
     if kind == "LSTM":
         functions.append(functions[1])
 
-    def run(net: Net, x: str, states: list[str], reverse: bool) -> tuple[str, list[str]]:
+    def run(net: Net, x: str, states: list[str], reverse: bool, lengths: str) -> tuple[str, list[str]]:
         slope = 1 / 6 if net.dialect.version == 3 else 0.2
         alpha = [slope if f == "HardSigmoid" else 1.0 for f in functions if f in ALPHA]
         beta = [0.5 if f == "HardSigmoid" else 0.0 for f in functions if f in BETA]
@@ -168,7 +169,7 @@ def _operator(
             net.array(rows(kernel), f"{part.name}.W"),
             net.array(rows(recurrent), f"{part.name}.R"),
             net.array(both, f"{part.name}.B"),
-            "",
+            lengths,
             *(initial or [""]),
             outputs=3 if kind == "LSTM" else 2,
             hint=part.name,
@@ -265,6 +266,36 @@ def scan(
     return net.op("Transpose", found[-1], perm=[1, 0, 2]), list(found[: len(cell.sizes)])
 
 
+def packed(
+    net: Net, cell: Cell, x: str, states: list[str], mask: str, reverse: bool, zero: bool
+) -> tuple[str, list[str]]:  # fmt: skip
+    """The same by the ONNX operator: over the steps that are seen, moved to the front; their outputs moved back."""
+    assert cell.onnx is not None
+    one = net.ints([1])
+    seen = net.op("Cast", mask, to=7)  # (batch, time)
+    count = net.op("CumSum", seen, net.graph.constant(np.array(1, np.int64), "axis"))
+    total = net.op("ReduceSum", seen, one, keepdims=0)
+    time = net.sizes(x, 1, 2)
+    scalar = net.op("Squeeze", time, net.ints([0]))
+    first, step = (net.graph.constant(np.array(n, np.int64), "index") for n in (0, 1))
+    place = net.op("Range", first, scalar, step)
+    key = net.where(mask, place, net.op("Add", place, time))
+    _, order = net.graph.add("TopK", key, time, axis=1, largest=0, outputs=2)
+    front = net.op("GatherND", x, net.op("Unsqueeze", order, net.ints([2])), batch_dims=1)
+    y, after = cell.onnx(net, front, states, reverse, net.op("Cast", total, to=6))
+    # A step that is not seen repeats the output of the one before it in the order of the work: zeros where none is.
+    origin = net.op("Sub", count, seen if reverse else one)
+    if not reverse:
+        origin = net.op("Max", origin, first)
+    y = net.op("GatherND", y, net.op("Unsqueeze", origin, net.ints([2])), batch_dims=1)
+    none = net.number(0.0)
+    begun = mask if zero else None if reverse else net.op("Greater", count, first)
+    if begun is not None:
+        y = net.where(net.op("Unsqueeze", begun, net.ints([2])), y, none)
+    some = net.op("Unsqueeze", net.op("Greater", total, first), one)
+    return y, [net.where(some, value, states[i] if states else none) for i, value in enumerate(after)]
+
+
 def flipped(net: Net, value: str) -> str:
     return net.op("Slice", value, net.ints([-1]), net.ints([-END]), net.ints([1]), net.ints([-1]))
 
@@ -304,8 +335,11 @@ def run_layer(
         inner.finish()
     if states and len(states) != len(cell.sizes):
         raise part.fault(f"{len(states)} initial states instead of {len(cell.sizes)}")
-    if cell.onnx is not None and mask is None:
-        y, after = cell.onnx(net, value, states, backwards)
+    if cell.onnx is not None:
+        if mask is None:
+            y, after = cell.onnx(net, value, states, backwards, "")
+        else:
+            y, after = packed(net, cell, value, states, mask, backwards, zero)
     else:
         width = cell.sizes[-1] if part.kind == "RNN" and len(cell.sizes) > 1 else cell.sizes[0]
         y, after = scan(net, cell, value, states, mask, backwards, zero, width)
@@ -329,6 +363,12 @@ def _mask(net: Net, x: Value, extra: Extra) -> str | None:
     return x.mask
 
 
+def _applied(net: Net, mask: str | None, states: list[str], extra: Extra) -> str | None:
+    """The mask that the layer works with: Keras 3 leaves out one that comes with the input where states are given."""
+    dropped = net.dialect.version == 3 and states and not isinstance(extra.get("mask"), Value)
+    return None if dropped else mask
+
+
 def _states(net: Net, inputs: list[Value], extra: Extra) -> list[str]:
     return [net.real(v.name) for v in (*inputs[1:], *flatten(extra.get("initial_state")))]
 
@@ -337,7 +377,8 @@ def _states(net: Net, inputs: list[Value], extra: Extra) -> list[str]:
 def _recurrent(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Any:
     x, mask = inputs[0], _mask(net, inputs[0], extra)
     sequences, state = part.flag("return_sequences"), part.flag("return_state")
-    y, last, after = run_layer(net, part, x, _states(net, inputs, extra), mask)
+    states = _states(net, inputs, extra)
+    y, last, after = run_layer(net, part, x, states, _applied(net, mask, states, extra))
     if sequences and part.flag("go_backwards"):
         y = flipped(net, y)
     result = Value(y, mask) if sequences else Value(last)
@@ -365,9 +406,9 @@ def _bidirectional(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> 
     reverse = forward.flag("go_backwards")
     sequences, state = forward.flag("return_sequences"), forward.flag("return_state")
     zero = sequences if net.dialect.version == 3 or net.dialect.backend == "tf.keras" else None
-    half = len(states) // 2
-    a, a_last, a_after = run_layer(net, forward, x, states[:half], mask, reverse=reverse, zero=zero)
-    b, b_last, b_after = run_layer(net, backward, x, states[half:], mask, reverse=not reverse, zero=zero)
+    half, applied = len(states) // 2, _applied(net, mask, states, extra)
+    a, a_last, a_after = run_layer(net, forward, x, states[:half], applied, reverse=reverse, zero=zero)
+    b, b_last, b_after = run_layer(net, backward, x, states[half:], applied, reverse=not reverse, zero=zero)
     forward.finish()
     backward.finish()
     if sequences:
