@@ -210,7 +210,7 @@ class Builder:
             self.keep(index, name)
 
     def run(self) -> None:
-        from sensorium.formats.tflite.rarer import convert
+        from sensorium.formats.tflite.operators import convert
 
         for operator in self.source.operators:
             try:
