@@ -10,10 +10,10 @@ from sensorium.errors import InputError, MissingError
 from sensorium.formats.shared import hdf5, json_text
 from sensorium.formats.shared.archive import open_zip
 from sensorium.formats.shared.graph import Graph
-from sensorium.formats.shared.keras_base import LAYERS, Dialect
-from sensorium.formats.shared.keras_model import CODE, MODELS, OURS, Builder, entries, modern
-from sensorium.formats.shared.keras_ops import OPS
-from sensorium.formats.shared.keras_weights import Legacy, Tree, Weights
+from sensorium.formats.shared.keras.base import LAYERS, Dialect
+from sensorium.formats.shared.keras.model import CODE, MODELS, OURS, Builder, entries, modern
+from sensorium.formats.shared.keras.ops.call import OPS
+from sensorium.formats.shared.keras.weights import Legacy, Tree, Weights
 from sensorium.formats.shared.report import Report
 from sensorium.formats.shared.source import File, Options, nature
 

@@ -13,9 +13,9 @@ import numpy as np
 from sensorium.errors import InputError
 from sensorium.formats.shared import json_text
 from sensorium.formats.shared.graph import Graph
-from sensorium.formats.shared.keras_base import Dialect
-from sensorium.formats.shared.keras_model import Builder, entries
-from sensorium.formats.shared.keras_weights import Flat
+from sensorium.formats.shared.keras.base import Dialect
+from sensorium.formats.shared.keras.model import Builder, entries
+from sensorium.formats.shared.keras.weights import Flat
 from sensorium.formats.shared.report import Report
 from sensorium.formats.shared.source import LIMIT, File, Options
 from sensorium.formats.shared.tensorflow_build import build

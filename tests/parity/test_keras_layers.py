@@ -64,6 +64,7 @@ def tokens(*shape: int) -> np.ndarray:
 PICTURE, SOUND, VOLUME = (13, 10, 6), (15, 6), (6, 7, 5, 4)
 PLAIN = {
     "dense": (SOUND, lambda: L.Dense(5, "gelu")),
+    "contrast": (PICTURE, lambda: L.AutoContrast(value_range=(-1, 3))),
     "conv2d_same": (PICTURE, lambda: L.Conv2D(8, (3, 4), 2, "same", activation="relu")),
     "conv2d_dilated": (PICTURE, lambda: L.Conv2D(6, 3, dilation_rate=2, groups=2, use_bias=False)),
     "conv1d_causal": (SOUND, lambda: L.Conv1D(5, 3, padding="causal", dilation_rate=2, activation="swish")),

@@ -8,21 +8,21 @@ from typing import Any
 import numpy as np
 
 from sensorium.errors import InputError
-from sensorium.formats.shared.keras_base import END, Net, Value
-from sensorium.formats.shared.keras_ops import (
+from sensorium.formats.shared.keras.base import END, Net, Value
+from sensorium.formats.shared.keras.ops.call import (
     OPS,
     as_type,
     axes_of,
     axis_of,
-    cast,
     fixed,
     flat,
     like,
     op,
-    over,
     tensor,
     together,
 )
+from sensorium.formats.shared.keras.ops.elements import cast
+from sensorium.formats.shared.keras.ops.reductions import over
 
 # Shapes
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from sensorium.formats.shared.keras_base import Layer, Net, Value, activate
-from sensorium.formats.shared.keras_layers import channels_first, padding, same
-from sensorium.formats.shared.keras_weights import Weights
+from sensorium.formats.shared.keras.base import Layer, Net, Value, activate
+from sensorium.formats.shared.keras.layers.convolution import padding, same
+from sensorium.formats.shared.keras.layers.inputs import channels_first
+from sensorium.formats.shared.keras.weights import Weights
 
 
 def conv_lstm(

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from sensorium.errors import InputError
-from sensorium.formats.shared.keras_base import Layer, Net, Value, layer
-from sensorium.formats.shared.keras_layers import channels_first, one, spatial_axes
+from sensorium.formats.shared.keras.base import Layer, Net, Value, layer
+from sensorium.formats.shared.keras.layers.inputs import channels_first, one, spatial_axes
 from sensorium.formats.shared.resampling import cubic, scaled
 
 Extra = Mapping[str, Any]
@@ -154,3 +154,19 @@ def _adaptive(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value
         parts = [net.op(op, net.part(value, axis, a, b), net.ints([axis]), keepdims=1) for a, b in windows]
         value = net.op("Concat", *parts, axis=axis)
     return Value(value)
+
+
+@layer("AutoContrast")
+def _auto_contrast(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value:
+    """Each picture and channel stretched over the whole range; one of a single value stays as it is."""
+    x = one(part, inputs)
+    span = part.get("value_range", [0, 255])
+    part.used.update(part.config)
+    if net.rank(x) != 4 or not isinstance(span, list) or len(span) != 2 or not span[0] < span[1]:
+        raise part.fault("takes a batch of pictures, and a range of values")
+    value, over = net.real(x.name), net.ints([1, 2])
+    low, high = (net.op(op, value, over, keepdims=1) for op in ("ReduceMin", "ReduceMax"))
+    wide = net.op("Greater", high, low)
+    share = net.op("Div", net.op("Sub", value, low), net.where(wide, net.op("Sub", high, low), net.number(1.0)))
+    y = net.op("Add", net.op("Mul", share, net.number(span[1] - span[0])), net.number(span[0]))
+    return Value(net.where(wide, y, value))

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from sensorium.errors import InputError
-from sensorium.formats.shared.keras_base import LAYERS, Layer, Net, Value
-from sensorium.formats.shared.keras_ops import fixed, op, over, tensor, together, variance
-from sensorium.formats.shared.keras_pictures import resized
-from sensorium.formats.shared.keras_weights import Flat
+from sensorium.formats.shared.keras.base import LAYERS, Layer, Net, Value
+from sensorium.formats.shared.keras.layers.pictures import resized
+from sensorium.formats.shared.keras.ops.call import fixed, op, tensor, together
+from sensorium.formats.shared.keras.ops.reductions import over, variance
+from sensorium.formats.shared.keras.weights import Flat
 
 
 def _layer(net: Net, kind: str, x: Any, arrays: list[Any], **config: Any) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -10,19 +12,11 @@ from typing import Any
 import numpy as np
 
 from sensorium.errors import InputError
-from sensorium.formats.shared import (
-    keras_attention,
-    keras_layers,
-    keras_ops,
-    keras_ops_nn,
-    keras_ops_shapes,
-    keras_pictures,
-    keras_recurrent,
-    keras_sound,
-)
 from sensorium.formats.shared.graph import Graph
-from sensorium.formats.shared.keras_base import LAYERS, Dialect, Layer, Net, Value, flatten
-from sensorium.formats.shared.keras_weights import Weights
+from sensorium.formats.shared.keras import layers, ops
+from sensorium.formats.shared.keras.base import LAYERS, Dialect, Layer, Net, Value, flatten
+from sensorium.formats.shared.keras.ops.call import OPS, call
+from sensorium.formats.shared.keras.weights import Weights
 from sensorium.formats.shared.source import Options
 
 MODELS = {"Sequential", "Functional", "Model"}
@@ -36,8 +30,9 @@ DEPTH = 30
 COUNT = 20_000
 STORED = {"__ellipsis__", "__tuple__", "__slice__", "__numpy__", "__tensor__"}
 EXAMPLE = 48  # size of a free axis in the example
-# They fill LAYERS and OPS.
-TABLES = (keras_attention, keras_layers, keras_pictures, keras_recurrent, keras_sound, keras_ops_nn, keras_ops_shapes)
+for _folder in (layers, ops):  # their modules fill LAYERS and OPS
+    for _entry in pkgutil.iter_modules(_folder.__path__):
+        importlib.import_module(f"{_folder.__name__}.{_entry.name}")
 
 # Keras 1, to Keras 2
 
@@ -237,7 +232,7 @@ class Builder:
         """Whether it is a function of `keras.ops` between the layers; HDF5 files do not say where a class is from."""
         if "module" in entry or self.net.dialect.version < 3:
             return str(entry.get("module") or "").startswith("keras.src.ops")
-        return entry.get("class_name") in keras_ops.OPS and "trainable" not in (entry.get("config") or {})
+        return entry.get("class_name") in OPS and "trainable" not in (entry.get("config") or {})
 
     def _weights(self, layers: Sequence[Mapping[str, Any]], weights: Weights) -> Mapping[str, Weights]:
         wanted = []
@@ -351,7 +346,7 @@ class Builder:
         kind = str(entry.get("class_name"))
         try:
             given = args if isinstance(args, list) else [args]
-            return keras_ops.call(self.net, kind, given, kwargs, config if isinstance(config, dict) else {})
+            return call(self.net, kind, given, kwargs, config if isinstance(config, dict) else {})
         except InputError as error:
             raise InputError(f"layer '{name_of(entry)[:80]}' ({kind[:60]}): {error}") from None
 

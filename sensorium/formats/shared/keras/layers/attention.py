@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from sensorium.formats.shared.keras_base import Layer, Net, Value, layer
-from sensorium.formats.shared.keras_weights import Flat
+from sensorium.formats.shared.keras.base import Layer, Net, Value, layer
+from sensorium.formats.shared.keras.weights import Flat
 
 Extra = Mapping[str, Any]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from sensorium.errors import InputError
 from sensorium.formats.shared.graph import Graph
-from sensorium.formats.shared.keras_weights import Weights
+from sensorium.formats.shared.keras.weights import Weights
 
 END = (1 << 62) - 1
 # Options that say nothing of what a trained layer computes.

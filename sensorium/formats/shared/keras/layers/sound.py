@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from sensorium.formats.shared.keras_base import Layer, Net, Value, layer
-from sensorium.formats.shared.keras_layers import one
-from sensorium.formats.shared.keras_ops import OPS
+from sensorium.formats.shared.keras.base import Layer, Net, Value, layer
+from sensorium.formats.shared.keras.layers.inputs import one
+from sensorium.formats.shared.keras.ops.call import OPS
 
 Extra = Mapping[str, Any]
 

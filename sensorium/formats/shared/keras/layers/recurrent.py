@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from sensorium.formats.shared.keras_base import END, Layer, Net, Value, activate, activation_name, flatten, layer
-from sensorium.formats.shared.keras_conv_recurrent import conv_lstm
-from sensorium.formats.shared.keras_layers import one
-from sensorium.formats.shared.keras_weights import Weights
+from sensorium.formats.shared.keras.base import END, Layer, Net, Value, activate, activation_name, flatten, layer
+from sensorium.formats.shared.keras.layers.conv_recurrent import conv_lstm
+from sensorium.formats.shared.keras.layers.inputs import one
+from sensorium.formats.shared.keras.weights import Weights
 
 Extra = Mapping[str, Any]
 KINDS = ("LSTM", "GRU", "SimpleRNN", "RNN", "CuDNNLSTM", "CuDNNGRU", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")

@@ -1,0 +1,1 @@
+"""Keras models from their description and weights, as ONNX."""
