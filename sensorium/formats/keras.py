@@ -13,7 +13,7 @@ from sensorium.formats.shared.graph import Graph
 from sensorium.formats.shared.keras.base import LAYERS, Dialect
 from sensorium.formats.shared.keras.model import CODE, MODELS, OURS, Builder, entries, modern
 from sensorium.formats.shared.keras.ops.call import OPS
-from sensorium.formats.shared.keras.weights import Legacy, Tree, Weights
+from sensorium.formats.shared.keras.weights import Layers, Legacy, Tree
 from sensorium.formats.shared.report import Report
 from sensorium.formats.shared.source import File, Options, nature
 
@@ -119,7 +119,7 @@ class _Source:
         first = major == 1 and "th" in layouts and "tf" not in layouts
         return Dialect(major, backend, half, "channels_first" if first else "channels_last")
 
-    def weights(self) -> Weights:
+    def weights(self) -> Layers:
         if self.store is None:
             raise InputError(f"{self.file.path}: the weights are missing: give the .h5 file, too")
         return Tree(self.store, self.store.where) if self.tree else Legacy(self.store)

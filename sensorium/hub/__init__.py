@@ -16,6 +16,7 @@ import re
 import shutil
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -101,8 +102,9 @@ def _deliver(source: str, found: Found, paths: Sequence[str], out: str | Path | 
 
 def _open(found: Found, web: Web, opened: contextlib.ExitStack) -> tuple[list[Member], Callable[[Member, Path], None]]:
     """What there is, and how to write one of it to a file."""
-    if found.members is not None:
-        return found.members, lambda member, target: found.take(web, member, target)
+    if found.members is not None and found.take is not None:
+        return found.members, partial(found.take, web)
+    assert found.archive is not None  # a place has one of the two
     archive = found.archive(web)
     package: Package = open_package(archive, found.name, web.limit)
     opened.callback(package.close)

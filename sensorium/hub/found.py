@@ -17,10 +17,6 @@ class Member:
     key: str
 
 
-def _nothing(*_: Any) -> Any:
-    raise NotImplementedError
-
-
 @dataclass
 class Found:
     """A package or a set of files.
@@ -30,7 +26,8 @@ class Found:
         shown: the address, without passwords.
         licence: as the place says; None for what the package itself says.
         members: the files, where they can be fetched one by one with `take`.
-        archive: fetches the package where they cannot; the path of a file whose hash was compared.
+        archive: fetches the package where they cannot; the path of a file whose hash was compared. A place has one of
+            the two.
         checked: hashes that the place gave, and that were compared.
         single: everything in it is wanted where nothing is named.
         leftovers: downloads to delete when all went well.
@@ -41,8 +38,8 @@ class Found:
     shown: str
     licence: str | None = None
     members: list[Member] | None = None
-    take: Callable[[Any, Member, Path], None] = _nothing
-    archive: Callable[[Any], Path] = _nothing
+    take: Callable[[Any, Member, Path], None] | None = None
+    archive: Callable[[Any], Path] | None = None
     checked: dict[str, str] = field(default_factory=dict)
     single: bool = False
     leftovers: list[Path] = field(default_factory=list)

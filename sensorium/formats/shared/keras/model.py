@@ -16,7 +16,7 @@ from sensorium.formats.shared.graph import Graph
 from sensorium.formats.shared.keras import layers, ops
 from sensorium.formats.shared.keras.base import LAYERS, Dialect, Layer, Net, Value, flatten
 from sensorium.formats.shared.keras.ops.call import OPS, call
-from sensorium.formats.shared.keras.weights import Weights
+from sensorium.formats.shared.keras.weights import Layers, Weights
 from sensorium.formats.shared.source import Options
 
 MODELS = {"Sequential", "Functional", "Model"}
@@ -217,7 +217,7 @@ class Builder:
 
     # Models
 
-    def model(self, entry: Mapping[str, Any], weights: Weights, inputs: list[Value] | None) -> Any:
+    def model(self, entry: Mapping[str, Any], weights: Layers, inputs: list[Value] | None) -> Any:
         """The outputs of a model; of the whole one where `inputs` is None."""
         self.depth += 1
         if self.depth > DEPTH:
@@ -234,7 +234,7 @@ class Builder:
             return str(entry.get("module") or "").startswith("keras.src.ops")
         return entry.get("class_name") in OPS and "trainable" not in (entry.get("config") or {})
 
-    def _weights(self, layers: Sequence[Mapping[str, Any]], weights: Weights) -> Mapping[str, Weights]:
+    def _weights(self, layers: Sequence[Mapping[str, Any]], weights: Layers) -> Mapping[str, Weights]:
         wanted = []
         for entry in layers:
             below = frozenset(name_of(e) for e in entries(entry.get("config")) if name_of(e))
@@ -243,7 +243,7 @@ class Builder:
             wanted.append((name_of(entry), str(entry["class_name"]), below))
         return weights.layers(wanted)
 
-    def sequential(self, entry: Mapping[str, Any], weights: Weights, inputs: list[Value] | None) -> Any:
+    def sequential(self, entry: Mapping[str, Any], weights: Layers, inputs: list[Value] | None) -> Any:
         layers = [dict(e) for e in layers_of(entry)]
         for i, inner in enumerate(layers):
             if not name_of(inner):
@@ -274,7 +274,7 @@ class Builder:
         self.last = name_of(layers[-1])
         return values[0] if len(values) == 1 else values
 
-    def functional(self, entry: Mapping[str, Any], weights: Weights, inputs: list[Value] | None) -> Any:
+    def functional(self, entry: Mapping[str, Any], weights: Layers, inputs: list[Value] | None) -> Any:
         config = entry["config"]
         layers = {name_of(e): e for e in layers_of(entry)}
         by_name = self._weights(list(layers.values()), weights)
@@ -398,7 +398,7 @@ class Builder:
                 sizes[axis] = size if shape[axis] is None else sizes[axis]
         return Value(self.net.graph.input(name, sizes, kind, free))
 
-    def whole(self, entry: Mapping[str, Any], weights: Weights) -> None:
+    def whole(self, entry: Mapping[str, Any], weights: Layers) -> None:
         """Build the model and name its outputs."""
         if str(entry.get("class_name")) not in MODELS and "layers" not in (entry.get("config") or {}):
             _check(entry)

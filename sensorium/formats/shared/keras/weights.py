@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
@@ -16,28 +17,32 @@ Source = Callable[[], np.ndarray]
 EXPORTED = {"GroupQueryAttention": "GroupedQueryAttention"}
 
 
-class Weights:
-    """The weights of one layer, or of a model's layers."""
+class Layers(ABC):
+    """The weights of a model's layers."""
 
+    @abstractmethod
+    def layers(self, entries: Sequence[tuple[str, str, frozenset[str]]]) -> Mapping[str, Weights]:
+        """Those of layers, each given by name, class, and the names of all layers in it."""
+
+
+class Weights(Layers):
+    """The weights of one layer, which may be a model."""
+
+    @abstractmethod
     def arrays(self) -> list[np.ndarray]:
         """All of them, in Keras's order."""
-        raise NotImplementedError
 
     def names(self) -> list[str]:
         """Their names, as far as the file says."""
         return []
 
+    @abstractmethod
     def part(self, attribute: str, index: int, count: int) -> Weights:
         """Those of a layer in this layer: its attribute in Keras 3, or its place among `count` equal parts."""
-        raise NotImplementedError
 
+    @abstractmethod
     def cells(self, kinds: Sequence[str], sizes: Sequence[int]) -> list[Weights]:
         """Those of stacked cells of these classes, that have so many arrays each."""
-        raise NotImplementedError
-
-    def layers(self, entries: Sequence[tuple[str, str, frozenset[str]]]) -> Mapping[str, Weights]:
-        """Those of a model's layers, each given by name, class, and the names of all layers in it."""
-        raise NotImplementedError
 
 
 class Flat(Weights):
@@ -79,7 +84,7 @@ class Flat(Weights):
         return {name: Flat(items, self.where) for name, items in found.items()}
 
 
-class Legacy(Weights):
+class Legacy(Layers):
     """The groups of an .h5 file of Keras 1, 2 or 3: one for each layer, with `weight_names`."""
 
     def __init__(self, group: Group) -> None:
