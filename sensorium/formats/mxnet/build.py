@@ -8,13 +8,27 @@ from dataclasses import dataclass
 import numpy as np
 
 from sensorium.errors import InputError
-from sensorium.formats.mxnet import arithmetic, arrange, boxes, layers, recurrent, regions
+from sensorium.formats.mxnet import (
+    arithmetic,
+    boxes,
+    constants,
+    layers,
+    pictures,
+    places,
+    recurrent,
+    regions,
+    sequences,
+    shapes,
+    slices,
+)
 from sensorium.formats.mxnet.call import OPERATORS, Call, Misfit
 from sensorium.formats.mxnet.symbol import Node, Symbol
 from sensorium.formats.shared.graph import Graph
 from sensorium.formats.shared.source import Options
 
-__all__ = ["arithmetic", "arrange", "boxes", "build", "layers", "outputs_of", "read_graph", "regions"]
+# Each enters its operators into the table.
+__all__ = ["arithmetic", "boxes", "build", "constants", "layers", "outputs_of", "pictures", "places", "read_graph",
+    "regions", "sequences", "shapes", "slices"]  # fmt: skip
 
 # Operators whose inputs from this one on are parameters, and must be in the file.
 PARAMETERS = {"Convolution": 1, "Convolution_v1": 1, "Deconvolution": 1, "FullyConnected": 1, "BatchNorm": 1,

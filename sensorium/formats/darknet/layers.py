@@ -1,0 +1,291 @@
+"""Darknet's layers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sensorium.formats.darknet.sections import Section
+from sensorium.formats.darknet.state import CHANNELS, SIDE, State
+
+
+def _activate(s: State, section: Section, x: str, default: str = "logistic") -> str:
+    name = section.settings.get("activation", default).lower()
+    g = s.graph
+    if name == "linear":
+        return x
+    if name in SIMPLE:
+        return str(g.add(SIMPLE[name], x))
+    if name == "leaky":
+        return str(g.add("LeakyRelu", x, alpha=0.1))
+    if name == "elu":
+        return str(g.add("Elu", x, alpha=1.0))
+    if name in ("swish", "silu"):
+        return str(g.add("Mul", x, g.add("Sigmoid", x)))
+    if name == "mish":
+        return str(g.add("Mul", x, g.add("Tanh", g.add("Softplus", x))))
+    if name == "selu":
+        return str(g.add("Selu", x, alpha=1.6732, gamma=1.0507))
+    if name == "relu6":
+        return str(g.add("Clip", x, g.constant(np.float32(0)), g.constant(np.float32(6))))
+    if name == "ramp":  # x * (x > 0) + 0.1 * x
+        return str(g.add("Add", g.add("Relu", x), g.add("Mul", x, g.constant(np.float32(0.1)))))
+    if name == "loggy":  # 2 / (1 + exp(-x)) - 1
+        twice = g.add("Mul", g.add("Sigmoid", x), g.constant(np.float32(2)))
+        return str(g.add("Sub", twice, g.constant(np.float32(1))))
+    if name == "relie":  # x > 0: x, else 0.01 * x
+        return str(g.add("LeakyRelu", x, alpha=0.01))
+    raise section.fault(f"unsupported activation '{name[:40]}'")
+
+
+SIMPLE = {"relu": "Relu", "logistic": "Sigmoid", "tanh": "Tanh"}
+
+
+def _norm(s: State, section: Section, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Factor and shift for batch normalisation: scale * (x - mean) / (sqrt(variance) + 0.000001), as Darknet has it."""
+    scales, mean, variance = (s.weights.take(section, count) for _ in range(3))
+    if (variance < 0).any():
+        raise section.fault("a negative variance in its weights: corrupt, or of another .cfg")
+    factor = scales.astype(np.float64) / (np.sqrt(variance.astype(np.float64)) + 1e-6)
+    return factor, -mean * factor
+
+
+def convolutional(s: State, section: Section) -> str:
+    filters = section.whole("filters", 1, 1, CHANNELS)
+    size = section.whole("size", 1, 1, 255)
+    stride = section.whole("stride", 1, 1, 255)
+    stride_y, stride_x = section.whole("stride_y", stride, 1, 255), section.whole("stride_x", stride, 1, 255)
+    dilation = section.whole("dilation", 1, 1, 255) if size > 1 else 1
+    groups, channels = section.whole("groups", 1, 1, CHANNELS), s.shape()[1]
+    pad = section.whole("padding", 0, 0, 255)
+    if section.whole("pad"):
+        pad = size // 2
+    if channels % groups or filters % groups:
+        raise section.fault(f"{channels} channels to {filters} filters in {groups} groups is not possible")
+    for setting in ("antialiasing", "share_index", "assisted_excitation", "flipped", "binary", "xnor", "deform", "sway",
+                    "rotate", "stretch", "stretch_sway"):  # fmt: skip
+        if section.whole(setting):
+            raise section.fault(f"unsupported setting {setting}")
+    bias = s.weights.take(section, filters).astype(np.float64)
+    factor: np.ndarray | None = None
+    if section.whole("batch_normalize"):
+        factor, shift = _norm(s, section, filters)
+        bias = bias + shift
+    weight = s.weights.take(section, filters, channels // groups, size, size)
+    if factor is not None:
+        weight = weight * factor[:, None, None, None]
+    name = f"conv_{section.number}"
+    y = s.graph.add(
+        "Conv",
+        s.x,
+        s.graph.constant(weight.astype(np.float32), f"{name}.weight"),
+        s.graph.constant(bias.astype(np.float32), f"{name}.bias"),
+        kernel_shape=[size, size],
+        strides=[stride_y, stride_x],
+        pads=[pad * dilation] * 4,
+        dilations=[dilation] * 2,
+        group=groups,
+    )
+    return _activate(s, section, y)
+
+
+def deconvolutional(s: State, section: Section) -> str:
+    filters, channels = section.whole("filters", 1, 1, CHANNELS), s.shape()[1]
+    size, stride = section.whole("size", 1, 1, 255), section.whole("stride", 1, 1, 255)
+    pad = size // 2 if section.whole("pad") else section.whole("padding", 0, 0, 255)
+    bias = s.weights.take(section, filters).astype(np.float64)
+    factor = np.ones(filters)
+    if section.whole("batch_normalize"):
+        factor, shift = _norm(s, section, filters)
+        bias = bias + shift
+    weight = s.weights.take(section, channels, filters, size, size) * factor[:, None, None]
+    y = s.graph.add(
+        "ConvTranspose",
+        s.x,
+        s.graph.constant(weight.astype(np.float32), f"deconv_{section.number}.weight"),
+        s.graph.constant(bias.astype(np.float32), f"deconv_{section.number}.bias"),
+        kernel_shape=[size, size],
+        strides=[stride, stride],
+        pads=[pad] * 4,
+    )
+    return _activate(s, section, y)
+
+
+def connected(s: State, section: Section) -> str:
+    outputs = section.whole("output", 1, 1, 1 << 20)
+    inner = int(np.prod(s.shape()[1:], dtype=np.float64))
+    bias = s.weights.take(section, outputs).astype(np.float64)
+    weight = s.weights.take(section, outputs, inner).astype(np.float64)
+    if section.whole("batch_normalize"):
+        factor, shift = _norm(s, section, outputs)
+        weight, bias = weight * factor[:, None], bias + shift
+    if len(s.shape()) > 2:
+        if s.shape()[2:] != (1, 1):
+            s.graph.pin("height", "width")
+        s.x = s.graph.add("Flatten", s.x, axis=1)
+    stored = [s.graph.constant(a.astype(np.float32), f"connected_{section.number}") for a in (weight, bias)]
+    return _activate(s, section, s.graph.add("Gemm", s.x, *stored, transB=1))
+
+
+def batchnorm(s: State, section: Section) -> str:
+    factor, shift = _norm(s, section, s.shape()[1])
+    y = s.graph.add("Mul", s.x, s.graph.constant(factor.astype(np.float32).reshape(-1, 1, 1), "scale"))
+    return str(s.graph.add("Add", y, s.graph.constant(shift.astype(np.float32).reshape(-1, 1, 1), "shift")))
+
+
+def maxpool(s: State, section: Section) -> str:
+    """Darknet pads by `padding` in all (size - 1 by default), the smaller half in front."""
+    stride = section.whole("stride", 1, 1, 255)
+    size = section.whole("size", stride, 1, 255)
+    steps = [section.whole("stride_y", stride, 1, 255), section.whole("stride_x", stride, 1, 255)]
+    padding = section.whole("padding", size - 1, 0, 255)
+    if section.whole("maxpool_depth") or section.whole("antialiasing"):
+        raise section.fault("unsupported: pooling over channels, or with a filter")
+    before, after = padding // 2, padding - padding // 2
+    if after >= size:
+        raise section.fault(f"padding {padding} is too much for a window of {size}")
+    # Output: (size of input + padding - window) / stride + 1, rounded down
+    return str(s.graph.add("MaxPool", s.x, kernel_shape=[size, size], strides=steps,
+                           pads=[before, before, after, after]))  # fmt: skip
+
+
+def local_avgpool(s: State, section: Section) -> str:
+    stride = section.whole("stride", 1, 1, 255)
+    size = section.whole("size", stride, 1, 255)
+    padding = section.whole("padding", size - 1, 0, 255)
+    before, after = padding // 2, padding - padding // 2
+    if after >= size:
+        raise section.fault(f"padding {padding} is too much for a window of {size}")
+    return str(s.graph.add("AveragePool", s.x, kernel_shape=[size, size], strides=[stride] * 2,
+                           pads=[before, before, after, after], count_include_pad=0))  # fmt: skip
+
+
+def avgpool(s: State, section: Section) -> str:
+    return str(s.graph.add("GlobalAveragePool", s.x))
+
+
+def softmax(s: State, section: Section) -> str:
+    """Over all values of a picture, or of each of its groups."""
+    groups, temperature = section.whole("groups", 1, 1, CHANNELS), section.number_of("temperature", 1.0)
+    if section.whole("spatial") or "tree" in section.settings:
+        raise section.fault("unsupported: over a tree of classes, or in space")
+    g, x = s.graph, s.x
+    if len(s.shape()) > 2:
+        x = g.add("Flatten", x, axis=1)
+    total = s.shape(x)[1]
+    if total % groups or temperature <= 0:
+        raise section.fault(f"{total} values in {groups} groups, temperature {temperature}")
+    if temperature != 1:
+        x = g.add("Div", x, g.constant(np.float32(temperature)))
+    if groups == 1:
+        return str(g.add("Softmax", x, axis=1))
+    y = g.add("Softmax", g.add("Reshape", x, g.ints(0, groups, -1)), axis=2)
+    return str(g.add("Flatten", y, axis=1))
+
+
+def route(s: State, section: Section) -> str:
+    places = section.numbers("layers")
+    if not places:
+        raise section.fault("names no layers")
+    values = [s.layer(section, int(p), "route to layer") for p in places]
+    sizes = {s.shape(v)[2:] for v in values}
+    if len(sizes) > 1:
+        raise section.fault(f"its layers differ in size: {', '.join(str(list(x)) for x in sizes)}")
+    groups, part = section.whole("groups", 1, 1, CHANNELS), section.whole("group_id", 0, 0, CHANNELS)
+    if groups > 1:
+        cut = []
+        for value in values:
+            channels = s.shape(value)[1]
+            if channels % groups or part >= groups:
+                raise section.fault(f"part {part} of {channels} channels in {groups} groups")
+            width = channels // groups
+            ints = s.graph.ints
+            cut.append(s.graph.add("Slice", value, ints(part * width), ints((part + 1) * width), ints(1)))
+        values = cut
+    if len(values) == 1:
+        return str(s.graph.add("Identity", values[0]))
+    return str(s.graph.add("Concat", *values, axis=1))
+
+
+def shortcut(s: State, section: Section) -> str:
+    """The sum with earlier layers; where the number of channels differs, the common ones are added."""
+    if section.settings.get("weights_type", "none") not in ("none", "0"):
+        raise section.fault("unsupported: a weighted sum (weights_type)")
+    if section.number_of("alpha", 1.0) != 1 or section.number_of("beta", 1.0) != 1:
+        raise section.fault("unsupported: a weighted sum (alpha, beta)")
+    g, y = s.graph, s.x
+    channels = s.shape()[1]
+    for place in section.numbers("from"):
+        other = s.layer(section, int(place), "from layer")
+        if s.shape(other)[2:] != s.shape(y)[2:]:
+            raise section.fault(f"its layers differ in size: {list(s.shape(y))} and {list(s.shape(other))}")
+        here = s.shape(other)[1]
+        if here > channels:
+            other = g.add("Slice", other, g.ints(0), g.ints(channels), g.ints(1))
+        elif here < channels:
+            other = g.add("Pad", other, g.ints(0, 0, 0, 0, 0, channels - here, 0, 0), g.constant(np.float32(0)))
+        y = g.add("Add", y, other)
+    if y == s.x:
+        raise section.fault("names no layer (from)")
+    return _activate(s, section, y, "linear")
+
+
+def gate(s: State, section: Section) -> str:
+    """The product with an earlier layer: of a value for each channel and a picture, or of two pictures."""
+    if section.whole("scale_wh"):
+        raise section.fault("unsupported setting scale_wh")
+    places = section.numbers("from")
+    if len(places) != 1:
+        raise section.fault("names no layer (from)")
+    y = s.graph.add("Mul", s.x, s.layer(section, int(places[0]), "from layer"))
+    return _activate(s, section, y, "linear")
+
+
+def upsample(s: State, section: Section) -> str:
+    """Nearest neighbours, times `scale`."""
+    stride, factor = section.whole("stride", 2, -255, 255), section.number_of("scale", 1.0)
+    if stride < 1:
+        raise section.fault(f"unsupported stride {stride}")
+    g = s.graph
+    y = g.add("Resize", s.x, "", g.constant(np.array([1, 1, stride, stride], np.float32)), mode="nearest",
+              nearest_mode="floor", coordinate_transformation_mode="asymmetric")  # fmt: skip
+    return str(y if factor == 1 else g.add("Mul", y, g.constant(np.float32(factor))))
+
+
+def reorg(s: State, section: Section) -> str:
+    """Space to channels, in Darknet's own order (that of its CPU code, as its weights were trained with)."""
+    stride, g = section.whole("stride", 1, 1, 255), s.graph
+    if section.whole("reverse") or section.whole("flatten") or section.whole("extra"):
+        raise section.fault("unsupported setting reverse, flatten or extra")
+    _, channels, height, width = s.shape()
+    if channels % (stride * stride) or height % stride or width % stride:
+        raise section.fault(f"{channels} x {height} x {width} cannot be divided by {stride}")
+    # As memory of (channels / stride^2, height, stride, width, stride): the two offsets become the first axes
+    inner, side = channels // (stride * stride), g.ints(stride)
+    rows, columns = g.add("Shape", s.x, start=2, end=3), g.add("Shape", s.x, start=3, end=4)
+    y = g.add("Reshape", s.x, g.add("Concat", g.ints(0, inner), rows, side, columns, side, axis=0))
+    y = g.add("Transpose", y, perm=[0, 3, 5, 1, 2, 4])
+    size = g.ints(0, channels * stride * stride), g.add("Div", rows, side), g.add("Div", columns, side)
+    return str(g.add("Reshape", y, g.add("Concat", *size, axis=0)))
+
+
+def reorg3d(s: State, section: Section) -> str:
+    """Space to channels, in the order of ONNX (a layer of the later forks)."""
+    return str(s.graph.add("SpaceToDepth", s.x, blocksize=section.whole("stride", 1, 1, 255)))
+
+
+def crop(s: State, section: Section) -> str:
+    """The middle of the picture, brought from 0..1 to -1..1 unless `noadjust`."""
+    height, width = section.whole("crop_height", 1, 1, SIDE), section.whole("crop_width", 1, 1, SIDE)
+    g, ints, shape = s.graph, s.graph.ints, s.shape()
+    if height > shape[2] or width > shape[3]:
+        raise section.fault(f"cannot cut {height} x {width} from {shape[2]} x {shape[3]}")
+    top, left = (shape[2] - height) // 2, (shape[3] - width) // 2
+    g.pin("height", "width")
+    y = g.add("Slice", s.x, ints(top, left), ints(top + height, left + width), ints(2, 3))
+    if section.whole("noadjust"):
+        return str(y)
+    return str(g.add("Sub", g.add("Mul", y, g.constant(np.float32(2))), g.constant(np.float32(1))))
+
+
+def activation(s: State, section: Section) -> str:
+    return _activate(s, section, s.x, "linear")
