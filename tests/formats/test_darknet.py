@@ -65,6 +65,11 @@ ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "loggy": lambda x: 2 * sigmoid(x) - 1,
     "ramp": lambda x: np.maximum(x, 0) + 0.1 * x,
     "relu6": lambda x: x.clip(0, 6),
+    "gelu": lambda x: 0.5 * x * (1 + np.tanh(0.797885 * x + 0.035677 * x**3)),
+    "hardtan": lambda x: x.clip(-1, 1),
+    "lhtan": lambda x: np.where(x < 0, 0.001 * x, np.where(x > 1, 0.001 * (x - 1) + 1, x)),
+    "plse": lambda x: np.where(x < -4, 0.01 * (x + 4), np.where(x > 4, 0.01 * (x - 4) + 1, 0.125 * x + 0.5)),
+    "hard_mish": lambda x: np.where(x > 0, x, np.where(x > -2, x * x / 2 + x, 0)),
 }
 
 

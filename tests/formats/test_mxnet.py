@@ -445,3 +445,71 @@ def test_a_grid_that_changes_nothing(tmp_path: Path) -> None:
 ])  # fmt: skip
 def test_rarer_operators(op: str, settings: dict[str, Any], wanted: np.ndarray, tmp_path: Path) -> None:
     np.testing.assert_allclose(one(tmp_path, op, settings, X), wanted, rtol=1e-5, atol=1e-5)
+
+
+def looked_up(x: np.ndarray, y: float, at: float, clamped: bool) -> np.ndarray:
+    """A pixel (channels,) between others: 0 outside, or the last one behind the picture."""
+    height, width = x.shape[1:]
+    if clamped:
+        if not (0 <= y < height and 0 <= at < width):
+            return np.zeros(len(x))
+        y, at = min(y, height - 1), min(at, width - 1)
+    total = np.zeros(len(x))
+    for i, j in np.ndindex(2, 2):
+        a, b = int(np.floor(y)) + i, int(np.floor(at)) + j
+        if 0 <= a < height and 0 <= b < width:
+            total += x[:, a, b] * (1 - abs(y - a)) * (1 - abs(at - b))
+    return total
+
+
+@pytest.mark.parametrize("modulated", [False, True])
+def test_deformable_convolution(modulated: bool, tmp_path: Path) -> None:
+    x, offset, mask = array(1, 4, 5, 6), 2 * array(1, 16, 2, 3), np.abs(array(1, 8, 2, 3))
+    weight, bias = array(6, 2, 2, 2), array(6)
+    attributes = {"kernel": "(2, 2)", "stride": "(2, 2)", "dilate": "(2, 2)", "pad": "(1, 1)", "num_filter": 6,
+                  "num_group": 2, "num_deformable_group": 2}  # fmt: skip
+    names = ["data", "offset", *(["mask"] if modulated else []), "weight", "bias"]
+    op = f"_contrib_{'Modulated' if modulated else ''}DeformableConvolution"
+    nodes = [("null", n, {}, ()) for n in names] + [(op, "y", attributes, range(len(names)))]
+    feeds = {"data": x, "offset": offset} | ({"mask": mask} if modulated else {})
+    run = convert(tmp_path, symbol(nodes), {"arg:weight": weight, "arg:bias": bias},
+                  shapes={k: v.shape for k, v in feeds.items()})  # fmt: skip
+    expected = np.zeros((1, 6, 2, 3))
+    for i, j in np.ndindex(2, 3):
+        seen = np.zeros((4, 2, 2))
+        for part, a, b in np.ndindex(2, 2, 2):
+            k = part * 4 + a * 2 + b
+            y, at = (2 * n - 1 + 2 * m + offset[0, 2 * k + c, i, j] for n, m, c in ((i, a, 0), (j, b, 1)))
+            found = looked_up(x[0, 2 * part : 2 * part + 2], y, at, not modulated)
+            seen[2 * part : 2 * part + 2, a, b] = found * (mask[0, k, i, j] if modulated else 1)
+        for f in range(6):
+            expected[0, f, i, j] = (seen[f // 3 * 2 : f // 3 * 2 + 2] * weight[f]).sum() + bias[f]
+    np.testing.assert_allclose(run(**feeds)[0], expected, atol=1e-4)
+
+
+def test_correlation_has_a_channel_for_each_shift(tmp_path: Path) -> None:
+    a, b = array(2, 3, 6, 7), array(2, 3, 6, 7)
+    nodes: Nodes = [("null", "a", {}, ()), ("null", "b", {}, ()),
+                    ("Correlation", "y", {"max_displacement": 2, "stride2": 2, "pad_size": 2}, (0, 1))]  # fmt: skip
+    (y,) = convert(tmp_path, symbol(nodes), {"arg:none": array(1)}, shapes={"a": a.shape, "b": b.shape})(a=a, b=b)
+    wide = np.pad(b, ((0, 0), (0, 0), (2, 2), (2, 2)))
+    shifts = [(i, j) for i in (0, 2, 4) for j in (0, 2, 4)]
+    expected = np.stack([(a * wide[:, :, i : i + 6, j : j + 7]).mean(1) for i, j in shifts], 1)
+    np.testing.assert_allclose(y, expected, atol=1e-6)
+
+
+def test_softmax_of_rows_of_given_lengths(tmp_path: Path) -> None:
+    x, length = array(2, 3, 4), np.float32([[1, 4, 0], [2, 3, 4]])
+    nodes: Nodes = [("null", "data", {}, ()), ("null", "length", {}, ()),
+                    ("softmax", "y", {"use_length": True, "axis": -1}, (0, 1))]  # fmt: skip
+    feeds = {"data": x, "length": length}
+    run = convert(tmp_path, symbol(nodes), {"arg:none": array(1)}, shapes={k: v.shape for k, v in feeds.items()})
+    inside = np.arange(4) < length[..., None]
+    e = np.exp(x) * inside
+    np.testing.assert_allclose(run(**feeds)[0], e / np.maximum(e.sum(-1, keepdims=True), 1e-30), atol=1e-6)
+
+
+def test_what_is_left_whole(tmp_path: Path) -> None:
+    np.testing.assert_array_equal(one(tmp_path, "sum", {"axis": "(0, 1, 2, 3)", "exclude": True}, X), X)
+    x = array(2, 1, 4)
+    assert one(tmp_path, "_split_v2", {"sections": 1, "axis": 1, "squeeze_axis": True}, x).shape == (2, 4)

@@ -32,6 +32,23 @@ def _activate(s: State, section: Section, x: str, default: str = "logistic") -> 
     if name == "loggy":  # 2 / (1 + exp(-x)) - 1
         twice = g.add("Mul", g.add("Sigmoid", x), g.constant(np.float32(2)))
         return str(g.add("Sub", twice, g.constant(np.float32(1))))
+    if name == "gelu":
+        cube = g.add("Mul", g.add("Mul", x, x), g.add("Mul", x, g.constant(np.float32(0.035677))))
+        inner = g.add("Add", g.add("Mul", x, g.constant(np.float32(0.797885))), cube)
+        one, half = g.constant(np.float32(1)), g.add("Mul", x, g.constant(np.float32(0.5)))
+        return str(g.add("Mul", half, g.add("Add", g.add("Tanh", inner), one)))
+    if name == "hardtan":
+        return str(g.add("Clip", x, g.constant(np.float32(-1)), g.constant(np.float32(1))))
+    if name in ("lhtan", "plse"):  # a line with less slope outside of a range
+        low, high, slope, shift, outside = (0.0, 1.0, 1.0, 0.0, 0.001) if name == "lhtan" else (-4, 4, 0.125, 0.5, 0.01)
+        inner = g.add("Clip", x, g.constant(np.float32(low)), g.constant(np.float32(high)))
+        beyond = g.add("Mul", g.add("Sub", x, inner), g.constant(np.float32(outside)))
+        line = g.add("Add", g.add("Mul", inner, g.constant(np.float32(slope))), g.constant(np.float32(shift)))
+        return str(g.add("Add", line, beyond))
+    if name == "hard_mish":  # x * min(2, max(0, x + 2)) / 2
+        gate = g.add("Add", x, g.constant(np.float32(2)))
+        gate = g.add("Clip", gate, g.constant(np.float32(0)), g.constant(np.float32(2)))
+        return str(g.add("Mul", g.add("Mul", x, gate), g.constant(np.float32(0.5))))
     if name == "relie":  # x > 0: x, else 0.01 * x
         return str(g.add("LeakyRelu", x, alpha=0.01))
     raise section.fault(f"unsupported activation '{name[:40]}'")

@@ -237,6 +237,8 @@ def reduce(call: Call) -> str:
     rank = call.rank(call.x)
     axes = [call.axis(a, rank) for a in call.wholes("axis")]
     if call.flag("exclude"):
+        if len(set(axes)) == rank:
+            return call.x  # nothing is left to reduce
         axes = [a for a in range(rank) if a not in axes] if axes else []
     keep = call.flag("keepdims")
     call.refuse("dtype", "float32")

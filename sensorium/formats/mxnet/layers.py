@@ -431,8 +431,8 @@ def softmax_activation(call: Call) -> str:
 
 @operator("softmax", "log_softmax", "softmin", "_npx_softmax", "_npx_log_softmax", "masked_softmax")
 def softmax(call: Call) -> str:
-    call.expect(1)
-    call.refuse("use_length")
+    lengths = call.flag("use_length")
+    call.expect(1 + lengths)
     call.refuse("dtype", "float32")
     axis = call.axis(call.whole("axis", -1), call.rank(call.x))
     x = call.x
@@ -440,7 +440,21 @@ def softmax(call: Call) -> str:
         x = call.add("Div", x, call.number_like(call.number("temperature"), x))
     if call.op == "softmin":
         x = call.add("Neg", x)
-    return str(call.add("LogSoftmax" if call.op.endswith("log_softmax") else "Softmax", x, axis=axis))
+    log = call.op.endswith("log_softmax")
+    if not lengths:
+        return str(call.add("LogSoftmax" if log else "Softmax", x, axis=axis))
+    if log:
+        raise call.fault("use_length is not supported")
+    # What lies behind the length of a row takes no part, and is 0.
+    zero, one = (call.graph.constant(np.array(n, np.int64)) for n in (0, 1))
+    size = call.add("Squeeze", call.dims(x, axis, axis + 1), call.ints(0))
+    place = call.add("Range", zero, size, one)
+    rest = call.rank(x) - 1 - axis
+    place = call.add("Unsqueeze", place, call.ints(*range(1, rest + 1))) if rest else place
+    length = call.add("Unsqueeze", call.cast(call.input(1), np.int64), call.ints(axis))
+    inside = call.add("Less", place, length)
+    y = call.add("Softmax", call.add("Where", inside, x, call.number_like(-np.inf, x)), axis=axis)
+    return str(call.add("Where", inside, y, call.number_like(0.0, x)))
 
 
 @operator("LogisticRegressionOutput")

@@ -68,8 +68,9 @@ def split_at(call: Call) -> tuple[str, ...]:
         if sections > 10_000 or size % sections:
             raise call.fault(f"axis {axis} of {size} values cannot be split into {sections}")
         if sections == 1:
-            return (call.x,)
-        parts = list(call.add("Split", call.x, axis=axis, num_outputs=sections, outputs=sections))
+            parts = [call.x]
+        else:
+            parts = list(call.add("Split", call.x, axis=axis, num_outputs=sections, outputs=sections))
     else:
         if places[:1] == [0]:
             places = places[1:]
