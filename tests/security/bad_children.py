@@ -40,7 +40,7 @@ def open_all(folder: str) -> dict[str, int]:
     opened = refused = 0
     for path in sorted(Path(folder).glob("*.onnx")):
         try:
-            OrtNet(path, threads=1)({"x": np.ones((1, 2), np.float32)})
+            OrtNet(path, threads=1)({"x": np.ones((1, 4), np.float32)})
             opened += 1
         except SensoriumError:
             refused += 1
