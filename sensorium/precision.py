@@ -95,7 +95,7 @@ def export(
         if measured:
             before = inference.evaluate(task, nets, measured, split=name, resamples=0)
             after = inference.evaluate(task, FolderNets(new, Settings(precision=to)), measured, split=name, resamples=0)
-            result = verification.compare_evaluations(to, task.metric, task.lower_is_better, before, after)
+            result = verification.compare_evaluations(to, task, before, after)
             result["data"] = {"split": name, "examples": len(measured)}
             for entry in entries:
                 entry |= result

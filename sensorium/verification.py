@@ -26,6 +26,8 @@ TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 5e-2, "int8": 1e-1, "int4": 1e
 METRIC_TOLERANCE = 1e-3
 # A smaller precision may lose this share of the metric.
 LOSS_ALLOWED = {"fp32": 0.0, "fp16": 0.01, "int8": 0.03, "int4": 0.05}
+# Of at least so many examples, one may turn without being held against a smaller precision.
+FEW = 20
 # Without data to measure a metric on: the outputs' root-mean-square difference, relative to their own.
 NOISE_ALLOWED = {"fp32": 1e-3, "fp16": 1e-2, "int8": 0.15, "int4": 0.4}
 
@@ -80,28 +82,40 @@ def metrics_of(found: Evaluation) -> dict[str, float | None]:
     return values
 
 
-def compare_evaluations(
-    precision: str, metric: str, lower_is_better: bool, before: Evaluation, after: Evaluation
-) -> dict[str, Any]:
-    """What `verification.json` says of one export: agreement of answers, metrics before and after, verdict."""
+def compare_evaluations(precision: str, task: Any, before: Evaluation, after: Evaluation) -> dict[str, Any]:
+    """What `verification.json` says of one export: agreement of answers, metrics before and after, verdict.
+
+    A smaller precision may lose a share of the metric, or what one example alone makes: among ninety clips, one word
+    that turns from right to wrong makes a low error rate a third higher, and says nothing.
+    """
     old, new = metrics_of(before), metrics_of(after)
-    a, b = old.get(metric), new.get(metric)
-    allowed = METRIC_TOLERANCE
-    if a is not None:
-        allowed = max(allowed * max(1.0, abs(a)), LOSS_ALLOWED[precision] * abs(a))
-    if a is None or b is None:
-        good = a is b
-    elif precision == "fp32":
-        good = abs(a - b) <= allowed
+    a, b = old.get(task.metric), new.get(task.metric)
+    if precision == "fp32" or a is None or b is None:
+        good = a is b if a is None or b is None else abs(a - b) <= allowed(precision, a)
     else:
-        good = (b - a if lower_is_better else a - b) <= allowed
+        good = loss(task, a, b) <= allowed(precision, a)
+        if not good and len(before.tallies) >= FEW:
+            drops = [x.quality - y.quality for x, y in zip(before.tallies, after.tallies)]
+            rest = [i for i in range(len(drops)) if i != int(np.argmax(drops))]
+            without, now = (task.score([found.tallies[i] for i in rest])[task.metric] for found in (before, after))
+            good = loss(task, without, now) <= allowed(precision, without)
     return {
         "agreement": agreement(before, after, TOLERANCES[precision]),
         "metrics_before": old,
         "metrics_after": new,
-        "metric_tolerance": allowed,
+        "metric_tolerance": METRIC_TOLERANCE if a is None else allowed(precision, a),
         "verdict": "pass" if good else "fail",
     }
+
+
+def allowed(precision: str, value: float) -> float:
+    """How far a metric of this value may move."""
+    return max(METRIC_TOLERANCE * max(1.0, abs(value)), LOSS_ALLOWED[precision] * abs(value))
+
+
+def loss(task: Any, before: float, after: float) -> float:
+    """By how much a task's metric became worse."""
+    return after - before if task.lower_is_better else before - after
 
 
 def verify(model: Model, found: Evaluation | None = None, precision: str | None = None) -> dict[str, Any]:

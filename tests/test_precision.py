@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -12,10 +15,12 @@ import pytest
 from PIL import Image
 
 import sensorium
-from sensorium import cli
+from sensorium import cli, verification
 from sensorium.errors import Refused
+from sensorium.inference import Evaluation
 from sensorium.precision import noise
 from sensorium.quantization import to_fp16, to_int8
+from sensorium.tasks import Tally
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -182,3 +187,17 @@ def test_noise_is_relative_to_each_output() -> None:
     expected = {"a": np.array([3.0, 4.0]), "b": np.array([100.0, np.inf])}
     found = {"a": np.array([3.0, 4.5]), "b": np.array([100.0, np.inf])}
     assert noise(expected, found) == pytest.approx(0.5 / 5)
+
+
+@pytest.mark.parametrize(("worse", "verdict"), [(0, "pass"), (1, "pass"), (2, "fail")])
+def test_one_example_that_turns_is_not_held_against_fewer_bits(worse: int, verdict: str) -> None:
+    def score(tallies: Sequence[Tally]) -> dict[str, float]:
+        return {"wer": 1 - sum(t.quality for t in tallies) / len(tallies)}
+
+    def evaluation(wrong: int) -> Evaluation:
+        tallies = [Tally(float(i >= wrong), None) for i in range(90)]
+        metrics = {name: {"value": value} for name, value in score(tallies).items()}
+        return Evaluation("automatic-speech-recognition", "val", metrics, tallies=tallies)
+
+    task: Any = SimpleNamespace(metric="wer", lower_is_better=True, score=score)
+    assert verification.compare_evaluations("int8", task, evaluation(1), evaluation(1 + worse))["verdict"] == verdict

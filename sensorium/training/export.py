@@ -277,7 +277,7 @@ def export(
         before = inference.evaluate(task, TorchNets(parts), val, split="val", resamples=0)
         finished = model.Model(new)
         after = inference.evaluate(type(task).load(finished.files), finished.nets(), val, split="val", learn=learn)
-        report = verification.compare_evaluations("fp32", task.metric, task.lower_is_better, before, after)
+        report = verification.compare_evaluations("fp32", task, before, after)
         for entry in entries:
             entry |= report | {"verdict": "fail" if "fail" in (entry["verdict"], report["verdict"]) else "pass"}
         versions = {"torch": torch.__version__, "onnx": onnx.__version__}
