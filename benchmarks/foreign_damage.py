@@ -4,7 +4,8 @@
 
 Each FOLDER holds the files of one model, and what to convert it with: `architecture.json`, or options in
 `options.txt`. A mutation may still be a model (a changed weight); else it has to end with status 2 and one line, within
-5 seconds and 512 MB, and leave nothing behind.
+5 seconds and 512 MB, and leave nothing behind. Of files that hold PyTorch's parameters and nothing else, mutations that
+change only values of these are counted as models after the first 20: to convert them takes PyTorch and seconds each.
 """
 
 from __future__ import annotations
@@ -22,7 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
+from sensorium.formats import File, safetensors
+from sensorium.formats.torch import tensors
+
 SECONDS, MEGABYTES = 5.0, 512
+CONVERTED = 20  # mutations of values that are converted all the same
 BESIDE = {"golden.npz", "meta.json", "checkpoint", "options.txt"}  # of a model, and not its files
 
 
@@ -74,6 +79,18 @@ def attempt(arguments: list[str], place: Path) -> tuple[int, str, float, float]:
     return status, (place / "err").read_text("utf-8", "replace"), seconds, used.ru_maxrss / 1024
 
 
+def parameters(path: Path) -> dict[str, object] | None:
+    """Type and shape of each parameter of a safetensors file or state dict; None of other files, and where refused."""
+    try:
+        if path.suffix == ".safetensors":
+            return {name: (kind, shape) for name, (kind, shape, _) in safetensors.header(File.of(path)).items()}
+        if path.suffix in (".pth", ".tar", ".bin"):
+            return {name: (array.dtype, array.shape) for name, array in tensors.arrays(File.of(path)).items()}
+    except Exception:  # the command says what is wrong
+        return None
+    return None
+
+
 def damage(folder: Path, count: int) -> dict[str, object]:
     """Convert mutations of one model.
 
@@ -90,8 +107,10 @@ def damage(folder: Path, count: int) -> dict[str, object]:
     ends: Counter[str] = Counter()
     wrong: list[str] = []
     slowest = largest = 0.0
+    values = 0  # mutations that changed values only
     for number, path in enumerate(files):
         share = count // len(files) + (number < count % len(files))
+        original = parameters(path)
         for i, changed in enumerate(mutations(path.read_bytes(), share, number)):
             with tempfile.TemporaryDirectory() as temporary:
                 place = Path(temporary)
@@ -99,7 +118,13 @@ def damage(folder: Path, count: int) -> dict[str, object]:
                     target = place / "model" / other.relative_to(inner)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(other, target)
-                (place / "model" / path.relative_to(inner)).write_bytes(changed)
+                target = place / "model" / path.relative_to(inner)
+                target.write_bytes(changed)
+                if original is not None and parameters(target) == original:
+                    values += 1
+                    if values > CONVERTED:
+                        ends["converted"] += 1
+                        continue
                 tops = sorted((place / "model").iterdir())
                 status, text, seconds, megabytes = attempt(
                     ["convert", *map(str, tops), "--out", str(place / "made"), *options], place
