@@ -3,14 +3,17 @@
     python benchmarks/foreign_speed.py MODEL... [--python tensorflow=/venvs/tf/bin/python] [--seconds 3]
 
 Each MODEL is a folder with the files of one model. The frameworks are run by the interpreters named (this one where
-none is): OpenCV's dnn module for Caffe and Darknet, TensorFlow for frozen graphs and SavedModels, LiteRT for TFLite.
-Both sides get one thread and the same made-up input, in turns, so that what else the machine does hits both.
+none is): OpenCV's dnn module for Caffe and Darknet, TensorFlow for frozen graphs and SavedModels, LiteRT for TFLite,
+MXNet for its own, and Node for TF.js (`--python tfjs=node`), with tfjs-core, tfjs-converter, tfjs-layers and the
+backends wasm and cpu in NODE_PATH: wasm where it has all operators. Both sides get one thread and the same made-up
+input, in turns, so that what else the machine does hits both.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -90,8 +93,66 @@ def run():
 serve(run)
 """
 )
+MXNET = (
+    COMMON
+    + """
+import glob
+np.bool = bool
+import mxnet as mx
+symbol = glob.glob(path + "/*.json"); params = glob.glob(path + "/*.params")
+symbol = [s for s in symbol if not s.endswith("meta.json")]
+net = mx.gluon.SymbolBlock.imports(symbol[0], list(feeds), params[0])
+net.hybridize(static_alloc=True, static_shape=True)
+given = [mx.nd.array(v) for v in feeds.values()]
+def run():
+    found = net(*given)
+    return [y.asnumpy() for y in (found if isinstance(found, (list, tuple)) else [found])]
+serve(run)
+"""
+)
+TFJS = """
+const tf = require("@tensorflow/tfjs-core"), fs = require("fs"), path = require("path");
+require("@tensorflow/tfjs-backend-cpu");
+const wasm = require("@tensorflow/tfjs-backend-wasm"), {loadGraphModel} = require("@tensorflow/tfjs-converter");
+const {loadLayersModel} = require("@tensorflow/tfjs-layers");
+const [folder, feeds, seconds] = [process.argv[2], process.argv[3].replace(".npz", ".json"), +process.argv[4]];
+(async () => {
+  wasm.setThreadsCount(1);
+  const file = fs.readdirSync(folder).find(f => f.endsWith(".json") && f != "meta.json");
+  const model = JSON.parse(fs.readFileSync(path.join(folder, file)));
+  const weightSpecs = model.weightsManifest.flatMap(g => g.weights);
+  const shards = model.weightsManifest.flatMap(g => g.paths).map(p => fs.readFileSync(path.join(folder, p)));
+  const data = Buffer.concat(shards);
+  const weightData = data.buffer.slice(data.byteOffset, data.byteOffset + data.length);
+  const signature = model.signature || (model.userDefinedMetadata || {}).signature;
+  const from = {load: async () => ({modelTopology: model.modelTopology, weightSpecs, weightData, signature})};
+  const layers = !model.modelTopology.node;
+  const prepare = async backend => {
+    await tf.setBackend(backend); await tf.ready();
+    const net = await (layers ? loadLayersModel(from) : loadGraphModel(from));
+    const given = Object.entries(JSON.parse(fs.readFileSync(feeds))).map(
+      ([name, x]) => [name.replace(/:0$/, ""), tf.tensor(x.data, x.shape, x.dtype)]);
+    const run = async () => {
+      let found = layers ? net.predict(given.map(g => g[1])) : await net.executeAsync(Object.fromEntries(given));
+      for (const y of [found].flat()) { await y.data(); y.dispose(); }
+    };
+    await run();
+    return run;
+  };
+  let run;
+  try { run = await prepare("wasm"); } catch { run = await prepare("cpu"); }
+  for await (const line of require("readline").createInterface({input: process.stdin})) {
+    const found = [], end = performance.now() + 1e3 * seconds;
+    while (found.length < 5 || performance.now() < end) {
+      const begin = performance.now(); await run(); found.push(performance.now() - begin);
+    }
+    found.sort((a, b) => a - b);
+    console.log(JSON.stringify({ms: found[found.length >> 1], name: "tfjs, " + tf.getBackend()}));
+  }
+})();
+"""
 RUNTIMES = {"Caffe": ("opencv", OPENCV), "Darknet": ("opencv", OPENCV), "TensorFlow": ("tensorflow", TENSORFLOW),
-            "TFLite": ("litert", LITERT)}  # fmt: skip
+            "TFLite": ("litert", LITERT), "MXNet": ("mxnet", MXNET), "TensorFlow.js": ("tfjs", TFJS)}  # fmt: skip
 BESIDE = {"golden.npz", "meta.json", "architecture.json"}
 
 
@@ -113,10 +174,17 @@ def measure(folder: Path, pythons: dict[str, str], seconds: float) -> dict[str, 
         np.savez(Path(temporary) / "feeds.npz", **feeds)  # type: ignore[arg-type]
         net = OrtNet(out / "onnx" / "model.onnx", 1)
         arguments = [str(folder), str(Path(temporary) / "feeds.npz"), str(seconds), ",".join(report["outputs"])]
-        command = [pythons.get(kind, sys.executable), "-W", "ignore", "-c", code, *arguments]
+        runner = Path(temporary) / "runner"
+        runner.write_text(code)
+        told = {n: {"shape": v.shape, "data": v.reshape(-1).tolist(), "dtype": "float32" if v.dtype.kind == "f"
+                    else "bool" if v.dtype.kind == "b" else "int32"} for n, v in feeds.items()}  # fmt: skip
+        (Path(temporary) / "feeds.json").write_text(json.dumps(told))
+        command = [pythons.get(kind, sys.executable), *(["-W", "ignore"] if kind != "tfjs" else []), str(runner)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        ) as other:
+            [*command, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env=environment,
+        ) as other:  # fmt: skip
             assert other.stdin is not None
             assert other.stdout is not None
             theirs, ours = [], []
@@ -125,7 +193,9 @@ def measure(folder: Path, pythons: dict[str, str], seconds: float) -> dict[str, 
                 answer = other.stdout.readline()
                 if not answer:
                     raise MissingError(f"{folder}: {kind} does not run this model here")
-                theirs.append(json.loads(answer))
+                value = json.loads(answer)
+                theirs.append(value["ms"] if isinstance(value, dict) else value)
+                kind = value["name"] if isinstance(value, dict) else kind
                 ours.append(_median(net, feeds, seconds))
             other.stdin.close()
     return {"format": report["format"], "runtime": kind, "theirs": min(theirs), "ours": min(ours),
