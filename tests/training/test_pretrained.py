@@ -76,7 +76,7 @@ def test_what_cannot_be_loaded_is_said_in_one_line(checkpoint: Path, tmp_path: P
     cases = {
         "no architecture 'OddForThings'": changed("odd", architectures=["OddForThings"]),
         "lack": changed("head", architectures=["BertForQuestionAnswering"]),
-        "cannot be loaded": changed("size", hidden_size=48),
+        "cannot be loaded: its weight .* has the shape": changed("size", hidden_size=48),
     }
     for message, folder in cases.items():
         with pytest.raises(InputError, match=message) as caught:

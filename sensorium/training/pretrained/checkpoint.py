@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 
 from sensorium import files, model
 from sensorium.errors import InputError, SensoriumError
-from sensorium.formats import File
+from sensorium.formats import File, safetensors
 from sensorium.formats.torch.tensors import arrays
 from sensorium.training.pretrained import samples, sentence_pieces, slow_tokenizers
 
@@ -127,7 +127,7 @@ def read_weights(kind: Any, folder: Path) -> tuple[Any, list[str]]:
                     raise
                 network, told = kind.from_pretrained(folder, **given)
         except Exception as error:  # transformers and its readers raise whatever they meet
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            reason = mismatch(kind, folder) or " ".join(str(error).split())[:300] or type(error).__name__
             raise InputError(f"{folder}: {getattr(kind, '__name__', kind)} cannot be loaded: {reason}") from error
     network = network.float().eval()
     takes = inspect.signature(network.forward).parameters
@@ -135,6 +135,17 @@ def read_weights(kind: Any, folder: Path) -> tuple[Any, list[str]]:
         forward = network.forward
         network.forward = lambda pixel_values, **others: forward(pixel_values_videos=pixel_values, **others)
     return network, list(told.get("missing_keys", ()))
+
+
+def mismatch(kind: Any, folder: Path) -> str:
+    """The first weight whose shape is not what config.json says; empty where none is found."""
+    with contextlib.suppress(Exception), torch.device("meta"):  # of a config.json that is damaged, anything
+        wanted = kind(kind.config_class.from_pretrained(folder)).state_dict()
+        for path in sorted(folder.glob("*.safetensors")):
+            for name, (_, shape, _) in safetensors.header(File.of(path)).items():
+                if name in wanted and list(wanted[name].shape) != shape:
+                    return f"its weight '{name}' has the shape {shape}, config.json asks for {list(wanted[name].shape)}"
+    return ""
 
 
 @contextlib.contextmanager
