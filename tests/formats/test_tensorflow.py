@@ -698,3 +698,39 @@ def test_a_graph_kept_as_text(tmp_path: Path) -> None:
         (tmp_path / "graph.pbtxt").write_text(damaged)
         with pytest.raises(InputError):
             formats.read([tmp_path / "graph.pbtxt"])
+
+
+def test_greedy_decoding_without_blanks_and_repetitions(tmp_path: Path) -> None:
+    """Two texts of other lengths; the last of three tokens is the blank."""
+    tokens = [[0, 0, 2, 0, 1, 1], [2, 1, 2, 2, 0, 0]]
+    given = np.full((6, 2, 3), -1, np.float32)
+    for batch, row in enumerate(tokens):
+        given[np.arange(6), batch, row] = np.arange(6) + 1
+    nodes = [x(6, 2, 3), const("n", np.array([6, 4])), node("y", "CTCGreedyDecoder", "x", "n", merge_repeated=True)]
+    found = run(read(tmp_path, graph(*nodes), outputs=("y:0", "y:1", "y:2", "y:3")), given)
+    assert found[0].tolist() == [[0, 0], [0, 1], [0, 2], [1, 0]]
+    assert found[1].tolist() == [0, 0, 1, 1]
+    assert found[2].tolist() == [2, 3]
+    assert found[3].tolist() == [[-21], [-10]]
+
+
+def test_counts_of_as_many_numbers_as_there_are(tmp_path: Path) -> None:
+    """The number of counts follows from the numbers; and each may have a weight."""
+    nodes = [x(-1, dtype=3), const("axes", [0]), const("one", 1), const("none", np.zeros(0, np.float32)),
+             const("w", np.array([0.5, 2, 4], np.float32)), node("most", "Max", "x", "axes"),
+             node("size", "AddV2", "most", "one"), node("y", "DenseBincount", "x", "size", "none", Tidx=Kind(3)),
+             node("z", "DenseBincount", "x", "size", "w", Tidx=Kind(3))]  # fmt: skip
+    found = run(read(tmp_path, graph(*nodes), outputs=("y:0", "z:0")), np.array([3, 1, 3], np.int32))
+    np.testing.assert_allclose(found[0], [0, 1, 0, 2])
+    np.testing.assert_allclose(found[1], [0, 2, 0, 4.5])
+
+
+def test_a_stored_array_is_turned_while_converting(tmp_path: Path) -> None:
+    kernel = np.random.default_rng(6).normal(size=(2, 3, 1)).astype(np.float32)
+    nodes = [x(-1, 4, 5, 1), const("k", kernel), const("axes", [0, 1]), node("turned", "ReverseV2", "k", "axes"),
+             node("y", "Dilation2D", "x", "turned", strides=[1] * 4, rates=[1] * 4, padding="VALID")]  # fmt: skip
+    given = np.random.default_rng(7).normal(size=(1, 4, 5, 1)).astype(np.float32)
+    found = run(read(tmp_path, graph(*nodes)), given)[0]
+    turned = kernel[::-1, ::-1, 0]
+    wanted = [[(given[0, i : i + 2, j : j + 3, 0] + turned).max() for j in range(3)] for i in range(3)]
+    np.testing.assert_allclose(found[0, :, :, 0], wanted, rtol=1e-5)

@@ -42,6 +42,7 @@ SEVERAL = {
     "TensorListPopBack": ("output_handle", "tensor"), "TensorArrayV3": ("handle", "flow"),
     "SoftmaxCrossEntropyWithLogits": ("loss", "backprop"), "Svd": ("s", "u", "v"), "Qr": ("q", "r"),
     "BlockLSTM": ("i", "cs", "f", "o", "ci", "co", "h"), "BlockLSTMV2": ("i", "cs", "f", "o", "ci", "co", "h"),
+    "CTCGreedyDecoder": ("decoded_indices", "decoded_values", "decoded_shape", "log_probability"),
     "LSTMBlockCell": ("i", "cs", "f", "o", "ci", "co", "h"), "GRUBlockCell": ("r", "u", "c", "h"),
     "TensorListConcatV2": ("tensor", "lengths"), "LogMatrixDeterminant": ("sign", "log_abs_determinant"),
     "CudnnRNN": ("output", "output_h", "output_c", "reserve_space"), "_SwitchN": ("outputs",), "SwitchN": ("outputs",),
@@ -195,6 +196,22 @@ ELEMENTWISE = frozenset({
     "Erf", "Reciprocal", "Sign", "Elu", "Selu", "Clip", "LeakyRelu", "Add", "Sub", "Mul", "Div", "Max", "Min", "Pow",
     "Sum", "HardSigmoid", "HardSwish", "PRelu",
 })  # fmt: skip
+
+
+def _sliced(
+    x: np.ndarray, starts: list[int], ends: list[int], axes: list[int] | None = None, steps: list[int] | None = None
+) -> np.ndarray:
+    """What ONNX's Slice gives: past an end there is nothing more."""
+    cut = [slice(None)] * x.ndim
+    for start, end, axis, step in zip(starts, ends, axes or range(x.ndim), steps or [1] * x.ndim):
+        size = x.shape[axis]
+        if step < 0 and end < -size:  # to the first
+            cut[axis] = slice(start, None, step)
+        else:
+            cut[axis] = slice(start, end, step)
+    return x[tuple(cut)]
+
+
 # What is worked out of stored arrays while converting, so that they are stored as they are used.
 FOLD_LIMIT = 1 << 26
 FOLDED: dict[str, Callable[..., Any]] = {
@@ -207,6 +224,7 @@ FOLDED: dict[str, Callable[..., Any]] = {
     "Transpose": lambda a, x: x.transpose(a["perm"]),
     "Reshape": lambda a, x, s: x.reshape([x.shape[i] if n == 0 else n for i, n in enumerate(s.tolist())]),
     "Squeeze": lambda a, x, axes: np.squeeze(x, tuple(int(i) for i in axes)),
+    "Slice": lambda a, x, *places: _sliced(x, *(p.tolist() for p in places)),
     "Unsqueeze": lambda a, x, axes: np.expand_dims(x, tuple(int(i) for i in axes)),
 }
 

@@ -207,16 +207,58 @@ def _bucketize(net: Net, node: Node, inputs: list[str]) -> str:
 @operator("DenseBincount", "Bincount")
 def _bincount(net: Net, node: Node, inputs: list[str]) -> str:
     """Counts of whole numbers, over the last axis; those outside are not counted."""
-    size = net.list(node, inputs[1], "size")[0]
-    weights = net.graph.find_shape(inputs[2]) if len(inputs) > 2 else (0,)
-    if node.op == "Bincount" or weights is None or 0 not in weights:
-        raise node.fault("weights are not converted")
-    each = net.op("Equal", net.op("Unsqueeze", inputs[0], net.ints([-1])),
-                  net.graph.constant(np.arange(size, dtype=np.int64), "numbers"))  # fmt: skip
+    size, ends = net.op("Reshape", inputs[1], net.ints([])), [whole(net, 0), whole(net, 1)]
+    each = net.op("Equal", net.op("Unsqueeze", inputs[0], net.ints([-1])), net.op("Range", ends[0], size, ends[1]))
+    shape = net.graph.find_shape(inputs[2]) if len(inputs) > 2 else (0,)
+    if shape is None:
+        raise node.fault("weights of unknown number are not converted")
+    if 0 not in shape and not node.get("binary_output"):
+        weights = net.op("Unsqueeze", inputs[2], net.ints([-1]))
+        return net.op("ReduceSum", net.op("Where", each, weights, _number(net, weights, 0)), net.ints([-2]), keepdims=0)
     op = "ReduceMax" if node.get("binary_output") else "ReduceSum"
     found = net.op(op, net.op("Cast", each, to=7), net.ints([-2]), keepdims=0)
     kind = str(node.get("T", "DT_INT32"))
     return net.op("Cast", found, to=1) if kind in ("DT_FLOAT", "DT_DOUBLE") else found
+
+
+def whole(net: Net, number: int) -> str:
+    return net.graph.constant(np.array(number, np.int64), "number")
+
+
+@operator("CTCGreedyDecoder")
+def _greedy(net: Net, node: Node, inputs: list[str]) -> list[str]:
+    """The likeliest token of each step of (time, batch, tokens), without blanks (the last token) and repetitions.
+
+    Returns:
+        Places (number of the text, number in it) and values of the tokens, the shape they need, and what the chosen
+        ones add up to, negative.
+    """
+    x, lengths = inputs
+    steps = net.op("Shape", x, start=0, end=1)
+    best = net.op("Transpose", net.op("ArgMax", x, axis=-1, keepdims=0), perm=[1, 0])
+    blank = net.op("Sub", net.op("Squeeze", net.op("Shape", x, start=2), net.ints([0])), whole(net, 1))
+    if int(node.get("blank_index", -1)) >= 0:
+        blank = whole(net, int(node.get("blank_index")))
+    time = net.op("Range", whole(net, 0), net.op("Squeeze", steps, net.ints([0])), whole(net, 1))
+    live = net.op("Less", net.op("Unsqueeze", time, net.ints([0])), net.op("Unsqueeze", lengths, net.ints([1])))
+    kept = net.op("And", live, net.op("Not", net.op("Equal", best, blank)))
+    if node.get("merge_repeated"):
+        before = net.op("Slice", best, net.ints([0]), net.ints([-1]), net.ints([1]))
+        column = net.op("Slice", best, net.ints([0]), net.ints([1]), net.ints([1]))
+        none = net.op("Sub", net.op("Mul", column, whole(net, 0)), whole(net, 1))
+        before = net.op("Concat", none, before, axis=1)
+        kept = net.op("And", kept, net.op("Not", net.op("Equal", best, before)))
+    counted = net.op("CumSum", net.op("Cast", kept, to=7), whole(net, 1))
+    places = net.op("Transpose", net.op("NonZero", kept), perm=[1, 0])
+    number = net.op("Sub", net.op("GatherND", counted, places), whole(net, 1))
+    first = net.op("Slice", places, net.ints([0]), net.ints([1]), net.ints([1]))
+    found = net.op("Concat", first, net.op("Unsqueeze", number, net.ints([1])), axis=1)
+    most = net.op("ReduceMax", net.op("Concat", net.op("Reshape", counted, net.ints([-1])), net.ints([0]), axis=0),
+                  net.ints([0]), keepdims=1)  # fmt: skip
+    shape = net.op("Concat", net.op("Shape", x, start=1, end=2), most, axis=0)
+    highest = net.op("Transpose", net.op("ReduceMax", x, net.ints([-1]), keepdims=0), perm=[1, 0])
+    total = net.op("ReduceSum", net.op("Where", live, highest, _number(net, x, 0.0)), net.ints([1]), keepdims=1)
+    return [found, net.op("GatherND", best, places), shape, net.op("Neg", total)]
 
 
 # Matrices

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sensorium.formats.shared.tensorflow_graph import Net, Node, operator
+from sensorium.formats.shared.tensorflow_math import whole
 
 LSTM_PARTS = 7  # i, cs, f, o, ci, co, h: what a step gives
 # Gates of a cell of cuDNN in its own order, as they stand in that of ONNX.
@@ -75,13 +76,9 @@ def _block(net: Net, node: Node, inputs: list[str]) -> list[str]:
 
     _, found = _scan(net, x, [memory, h], [units, units], (time, batch, features), step, [units] * LSTM_PARTS)
     length = net.op("Reshape", net.op("Shape", x, start=0, end=1), net.ints([]))
-    steps = net.op("Range", _whole(net, 0), length, _whole(net, 1))
+    steps = net.op("Range", whole(net, 0), length, whole(net, 1))
     live = net.op("Less", net.op("Reshape", steps, net.ints([-1, 1, 1])), longest)
     return [net.op("Where", live, part, net.number(0.0)) for part in found]
-
-
-def _whole(net: Net, number: int) -> str:
-    return net.graph.constant(np.array(number, np.int64), "number")
 
 
 def _scan(
