@@ -556,9 +556,30 @@ def test_boxes_of_ssd(tmp_path: Path) -> None:
     np.testing.assert_allclose(scores, [[0.7, 0, 0, 0]], rtol=1e-6)
 
 
+def test_boxes_of_ssd_thinned_out_in_each_class(tmp_path: Path) -> None:
+    run = convert(tmp_path, detector(use_regular_nms=1, detections_per_class=3))
+    encoded = np.zeros((1, 6, 4), np.float32)
+    encoded[0, 0] = [0, 12, 0, 0]  # over the second anchor's place
+    chances = np.array([[[0, 0.6, 0.3], [0, 0.5, 0.9], [0, 0.1, 0.1], [0, 0.3, 0.1], [0, 0, 0], [0, 0.1, 0.7]]])
+    boxes, classes, scores, count = run(encoded=encoded, chances=chances.astype(np.float32))
+    np.testing.assert_allclose(scores, [[0.9, 0.7, 0.6, 0.3]], rtol=1e-6)
+    assert classes.tolist() == [[1, 1, 0, 0]]
+    assert count.tolist() == [4]
+    np.testing.assert_allclose(boxes[0, :, 0], [0.1, 0.6, 0.1, 0.6], atol=1e-6)
+    chances[0, 2:] = 0
+    boxes, classes, scores, count = run(encoded=encoded, chances=chances.astype(np.float32))
+    assert count.tolist() == [2]
+    np.testing.assert_allclose(scores, [[0.9, 0.6, 0, 0]], rtol=1e-6)
+    assert not boxes[0, 2:].any()
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
-    [({"use_regular_nms": 1}, "use_regular_nms"), ({"max_detections": 10**9}, "corrupt"), ({"y_scale": 0.0}, "scales")],
+    [
+        ({"max_classes_per_detection": 2}, "several classes"),
+        ({"max_detections": 10**9}, "corrupt"),
+        ({"y_scale": 0.0}, "scales"),
+    ],
 )
 def test_boxes_that_are_refused(changed: dict[str, float], words: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=words):

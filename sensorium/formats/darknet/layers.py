@@ -84,7 +84,7 @@ def convolutional(s: State, section: Section) -> str:
             raise section.fault(f"unsupported setting {setting}")
     bias = s.weights.take(section, filters).astype(np.float64)
     factor: np.ndarray | None = None
-    if section.whole("batch_normalize"):
+    if section.whole("batch_normalize") or section.whole("cbn"):
         factor, shift = _norm(s, section, filters)
         bias = bias + shift
     weight = s.weights.take(section, filters, channels // groups, size, size)
@@ -172,7 +172,8 @@ def local_avgpool(s: State, section: Section) -> str:
     before, after = padding // 2, padding - padding // 2
     if after >= size:
         raise section.fault(f"padding {padding} is too much for a window of {size}")
-    return str(s.graph.add("AveragePool", s.x, kernel_shape=[size, size], strides=[stride] * 2,
+    steps = [section.whole("stride_y", stride, 1, 255), section.whole("stride_x", stride, 1, 255)]
+    return str(s.graph.add("AveragePool", s.x, kernel_shape=[size, size], strides=steps,
                            pads=[before, before, after, after], count_include_pad=0))  # fmt: skip
 
 

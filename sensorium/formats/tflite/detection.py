@@ -81,8 +81,6 @@ def post_process(b: Builder, o: Operator) -> None:
         raise InputError(f"corrupt: {most} detections of {classes} classes")
     if told.get("max_classes_per_detection", 1) != 1:
         raise InputError("several classes for one box are not converted")
-    if told.get("use_regular_nms"):
-        raise InputError("suppression for each class by itself (use_regular_nms) is not converted")
     anchors = b.stored(o.inputs[2])
     count, columns = b.tensor(o.inputs[0]).shape[1], b.tensor(o.inputs[1]).shape[-1]
     if anchors is None or anchors.shape != (count, 4) or columns not in (classes, classes + 1):
@@ -99,10 +97,14 @@ def post_process(b: Builder, o: Operator) -> None:
     scores = b.numbers(o.inputs[1])
     if columns > classes:  # the first is the background
         scores = g.add("Slice", scores, g.ints(1), g.ints(columns), g.ints(2))
-    best = g.add("ReduceMax", scores, g.ints(2), keepdims=0)
-    kind = g.add("ArgMax", scores, axis=2, keepdims=0)
     overlap, least = (g.constant(np.array([told.get(k, 0.0)], np.float32), "limit")
                       for k in ("nms_iou_threshold", "nms_score_threshold"))  # fmt: skip
+    if told.get("use_regular_nms"):
+        each = min(int(told.get("detections_per_class", 100)), most)
+        _each_class(b, o, boxes, scores, (most, max(each, 1)), (overlap, least))
+        return
+    best = g.add("ReduceMax", scores, g.ints(2), keepdims=0)
+    kind = g.add("ArgMax", scores, axis=2, keepdims=0)
     stays = g.add("NonMaxSuppression", boxes, g.add("Unsqueeze", best, g.ints(1)), g.ints(most), overlap, least)
     rows = g.add("Squeeze", g.add("Slice", stays, g.ints(2), g.ints(3), g.ints(1)), g.ints(1))
     g.tell(rows, (None,), np.int64)
@@ -118,3 +120,25 @@ def post_process(b: Builder, o: Operator) -> None:
     b.keep(o.outputs[1], g.add("Cast", picked[1], to=1))
     b.keep(o.outputs[2], picked[2])
     b.keep(o.outputs[3], g.add("Cast", found, to=1))
+
+
+def _each_class(
+    b: Builder, o: Operator, boxes: str, scores: str, limits: tuple[int, int], thresholds: tuple[str, str]
+) -> None:  # fmt: skip
+    """Suppression within each class by itself: `limits` are the most detections in all, and of one class."""
+    g, (most, each) = b.graph, limits
+    by_class = g.add("Transpose", scores, perm=[0, 2, 1])
+    found = g.add("NonMaxSuppression", boxes, by_class, g.ints(each), *thresholds)  # picture, class, box
+    value = g.add("GatherND", by_class, found)
+    g.tell(value, (None,))
+    none = g.constant(np.full(most, -1, np.float32), "none")
+    best, order = g.add("TopK", g.add("Concat", value, none, axis=0), g.ints(most), outputs=2, axis=0)
+    rows = g.add("Gather", g.add("Pad", found, g.ints(0, 0, most, 0)), order, axis=0)
+    real = g.add("Cast", g.add("GreaterOrEqual", best, b.number(0)), to=1)
+    kind, place = (g.add("Squeeze", g.add("Slice", rows, g.ints(i), g.ints(i + 1), g.ints(1)), g.ints(1))
+                   for i in (1, 2))  # fmt: skip
+    corners = g.add("Mul", g.add("Gather", boxes, place, axis=1), g.add("Unsqueeze", real, g.ints(0, 2)))
+    b.keep(o.outputs[0], corners)
+    for output, shown in zip(o.outputs[1:3], (g.add("Cast", kind, to=1), best)):
+        b.keep(output, g.add("Unsqueeze", g.add("Mul", shown, real), g.ints(0)))
+    b.keep(o.outputs[3], g.add("ReduceSum", real, g.ints(0), keepdims=1))
