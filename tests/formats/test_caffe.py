@@ -228,6 +228,14 @@ def test_deconvolution_with_groups_is_the_transpose(tmp_path: Path) -> None:
     np.testing.assert_allclose(run(data=X)[0], expected, atol=1e-5)
 
 
+def test_a_depthwise_convolution_may_tell_its_groups(tmp_path: Path) -> None:
+    weight = array(4, 1, 2, 2)
+    params = "convolution_param { num_output: 4 kernel_size: 2 group: 4 bias_term: false engine: CAFFE }"
+    run = convert(tmp_path, given((1, 4, 5, 6)) + layer("DepthwiseConvolution", params), caffemodel({"l": [weight]}))
+    windows = np.lib.stride_tricks.sliding_window_view(X, (2, 2), (2, 3))
+    np.testing.assert_allclose(run(data=X)[0], np.einsum("nchwij,cij->nchw", windows, weight[:, 0]), atol=1e-5)
+
+
 def test_several_bottoms(tmp_path: Path) -> None:
     a, b = array(2, 4, 3, 3), array(2, 4, 3, 3)
     text = given((1, 4, 3, 3), "a") + given((1, 4, 3, 3), "b")

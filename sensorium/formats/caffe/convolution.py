@@ -51,7 +51,8 @@ def convolution(c: Context) -> str:
     kernel, stride, pad, dilation = windows(c, param)
     channels, outputs = c.shape()[1], param.whole("num_output")
     transposed = c.layer.type == "Deconvolution"
-    group = channels if "epthwise" in c.layer.type else param.whole("group", 1)
+    told = param.whole("group", 1)
+    group = channels if "epthwise" in c.layer.type else told
     if param.whole("axis", 1) != 1:
         raise c.layer.fault("a channel axis other than 1 is not converted")
     if outputs < 1 or group < 1 or channels % group or outputs % group:

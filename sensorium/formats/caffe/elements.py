@@ -21,10 +21,10 @@ def same(c: Context) -> list[str]:
     return [c.add("Identity", c.x) for _ in c.layer.tops]
 
 
-@layer("Dropout")
+@layer("Dropout", "SpatialDropout")
 def dropout(c: Context) -> str:
     """Nothing; forks that do not scale while they train (scale_train: false) do it here."""
-    param = c.layer.param("dropout_param")
+    param = c.layer.param("dropout_param" if c.layer.type == "Dropout" else "spatial_dropout_param")
     ratio = param.number("dropout_ratio", 0.5)
     return str(c.add("Identity", c.x) if param.flag("scale_train", True) else c.affine(c.x, 1 - ratio, None, 0))
 

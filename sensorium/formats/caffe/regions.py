@@ -36,6 +36,7 @@ def proposal(c: Context) -> Any:
 def python(c: Context) -> Any:
     """The layer of py-faster-rcnn that proposes regions, with the settings it is tested with; no other is known."""
     param = c.layer.param("python_param")
+    param.seen.add("share_in_parallel")
     module, name, text = (param.text(k) for k in ("module", "layer", "param_str"))
     if name != "ProposalLayer":
         raise c.layer.fault(f"runs Python code ({module[:60]}.{name[:60]}), which nothing here does")

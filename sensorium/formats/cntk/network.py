@@ -139,12 +139,6 @@ def owner(uid: str) -> str:
     return uid.rpartition("_Output_")[0]
 
 
-def outlet(uid: str) -> int:
-    """Which output of its function a value is."""
-    number = uid.rpartition("_Output_")[2]
-    return int(number) if number.isdigit() and len(number) < 6 else 0
-
-
 def dims(message: Message) -> tuple[int, ...]:
     shape = tuple(message.signed_list(1))
     if len(shape) > RANK:
