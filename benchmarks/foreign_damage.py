@@ -4,8 +4,8 @@
 
 Each FOLDER holds the files of one model, and what to convert it with: `architecture.json`, or options in
 `options.txt`. A mutation may still be a model (a changed weight); else it has to end with status 2 and one line, within
-5 seconds and 512 MB, and leave nothing behind. Of files that hold PyTorch's parameters and nothing else, mutations that
-change only values of these are counted as models after the first 20: to convert them takes PyTorch and seconds each.
+5 seconds and 512 MB, and leave nothing behind. Of PyTorch's files, mutations that change only values of parameters, or
+nothing that is read, are counted as models after the first 5: to convert them takes PyTorch and seconds each.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 import shutil
 import sys
 import tempfile
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,10 +25,11 @@ from pathlib import Path
 import numpy as np
 
 from sensorium.formats import File, safetensors
+from sensorium.formats.shared.archive import open_zip
 from sensorium.formats.torch import tensors
 
 SECONDS, MEGABYTES = 5.0, 512
-CONVERTED = 20  # mutations of values that are converted all the same
+CONVERTED = 5  # mutations of values that are converted all the same
 BESIDE = {"golden.npz", "meta.json", "checkpoint", "options.txt"}  # of a model, and not its files
 
 
@@ -80,8 +82,13 @@ def attempt(arguments: list[str], place: Path) -> tuple[int, str, float, float]:
 
 
 def parameters(path: Path) -> dict[str, object] | None:
-    """Type and shape of each parameter of a safetensors file or state dict; None of other files, and where refused."""
+    """Type and shape of each parameter of a safetensors file or state dict, or the checksum of each member of another
+    file of PyTorch; None of other files, and where refused."""
     try:
+        if path.suffix in (".pt", ".pt2"):
+            open_zip(File.of(path)).check()
+            with zipfile.ZipFile(path) as archive:
+                return {member.filename: member.CRC for member in archive.infolist()}
         if path.suffix == ".safetensors":
             return {name: (kind, shape) for name, (kind, shape, _) in safetensors.header(File.of(path)).items()}
         if path.suffix in (".pth", ".tar", ".bin"):
