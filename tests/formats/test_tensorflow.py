@@ -734,3 +734,18 @@ def test_a_stored_array_is_turned_while_converting(tmp_path: Path) -> None:
     turned = kernel[::-1, ::-1, 0]
     wanted = [[(given[0, i : i + 2, j : j + 3, 0] + turned).max() for j in range(3)] for i in range(3)]
     np.testing.assert_allclose(found[0, :, :, 0], wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_one_of_several_branches_of_a_lowered_case(fixed: bool, tmp_path: Path) -> None:
+    given = const("n", 1) if fixed else node("n", "Placeholder", dtype=Kind(3), shape=Shape())
+    nodes = [x(2, 3), given, const("two", 2.0), const("c", X * 0 + 7)]
+    nodes += [node(name, "_SwitchN", of, "n", num_outs=3) for name, of in (("s", "x"), ("pivot", "n"))]
+    nodes += [node("third", "Identity", "pivot:2"), node("a", "Neg", "s"), node("b", "Mul", "s:1", "two")]
+    nodes += [node("d", "Identity", "c", "^third"), node("y", "Merge", "a", "b", "d")]
+    network = read(tmp_path, graph(*nodes), outputs=("y:0",))
+    for number, wanted in enumerate((-X, 2 * X, X * 0 + 7, X * 0 + 7)):
+        if fixed and number != 1:
+            continue
+        feeds = [X] if fixed else [X, np.array(number, np.int32)]
+        np.testing.assert_allclose(run(network, *feeds)[0], wanted)

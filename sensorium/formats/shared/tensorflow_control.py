@@ -28,6 +28,7 @@ Sizes = tuple[int | None, ...]
 SAME = ("Identity", "StopGradient", "Snapshot", "PreventGradient", "CheckNumerics", "PlaceholderWithDefault",
         "EnsureShape", "DisableCopyOnRead", "IdentityN", "Enter", "RefEnter", "LoopCond")  # fmt: skip
 ENTERS = ("Enter", "RefEnter")
+SEVERAL_SIDES = ("_SwitchN", "SwitchN")
 
 
 @operator(*SAME, loose=True)
@@ -219,11 +220,13 @@ def _switch(net: Net, node: Node, inputs: list[Value]) -> list[Value]:
     return [Dead(), inputs[0]] if bool(which) else [inputs[0], Dead()]
 
 
-@operator("_SwitchN", "SwitchN", loose=True)
+@operator(*SEVERAL_SIDES, loose=True)
 def _switch_several(net: Net, node: Node, inputs: list[Value]) -> list[Value]:
-    which = int(net.known(node, inputs[1], "number of the branch")[()])
-    count = int(node.get("num_outs", 0))
-    return [inputs[0] if side == min(max(which, 0), count - 1) else Dead() for side in range(min(count, SIDES))]
+    which, count = net.fixed(inputs[1]), min(int(node.get("num_outs", 0)), SIDES)
+    if which is None:  # all sides are worked out; Merge chooses
+        return [inputs[0]] * count
+    taken = int(which) if 0 <= int(which) < count else count - 1  # as Case: the last where the number is that of none
+    return [inputs[0] if side == taken else Dead() for side in range(count)]
 
 
 @operator("Merge", "RefMerge", loose=True)
@@ -236,6 +239,9 @@ def _merge(net: Net, node: Node, inputs: list[Value]) -> list[Value]:
         return [live[0][1], number]
     given = [i for i in node.inputs if not i.startswith("^")]
     sides = [net.scope.switch(i) for i in given] if net.scope else []
+    origins = [net.scope.nodes[side[0]] for side in sides if side is not None] if net.scope else []
+    if net.scope and origins and all(o.op in SEVERAL_SIDES for o in origins) and len(origins) == len(inputs):
+        return _choose(net, node, net.scope, origins, [side[1] for side in sides if side is not None], inputs)
     if len(sides) != 2 or None in sides:
         raise node.fault("joins what no branch divided; this is not converted")
     (first, which), (second, other) = (side for side in sides if side is not None)
@@ -244,6 +250,30 @@ def _merge(net: Net, node: Node, inputs: list[Value]) -> list[Value]:
     (condition,) = net.scope.values([net.scope.nodes[second if other else first].inputs[1]])
     true, false = (inputs[0], inputs[1]) if which else (inputs[1], inputs[0])
     return [net.op("Where", condition, true, false), net.op("Cast", condition, to=7)]
+
+
+def _choose(
+    net: Net, node: Node, scope: Scope, origins: list[Node], sides: list[int], inputs: list[Value]
+) -> list[Value]:
+    """One of several branches, by its number; the last where it is that of none."""
+    whole = sorted(sides) == list(range(len(inputs))) == list(range(int(origins[0].get("num_outs", 0))))
+    if not whole or len({o.inputs[1] for o in origins}) > 1:
+        raise node.fault("joins branches of different conditions; this is not converted")
+    (number,) = scope.values([origins[0].inputs[1]])
+    by_side = {side: (place, value) for place, (side, value) in enumerate(zip(sides, inputs))}
+    taken = net.fixed(number)
+    place, found = by_side[len(inputs) - 1 if taken is None or int(taken) not in by_side else int(taken)]
+    if taken is not None:
+        return [found, net.graph.constant(np.array(place, np.int64), "side")]
+    if not all(isinstance(v, str) for v in inputs):
+        raise node.fault("joins what is no array; this is not converted")
+    index = net.graph.constant(np.array(place, np.int64), "side")
+    for side in range(len(inputs) - 1):
+        place, value = by_side[side]
+        here = net.op("Equal", number, net.graph.constant(np.array(side, np.int64), "number"))
+        found = net.op("Where", here, value, found)
+        index = net.op("Where", here, net.graph.constant(np.array(place, np.int64), "side"), index)
+    return [found, index]
 
 
 @operator("If", "StatelessIf", loose=True)

@@ -517,7 +517,7 @@ class Scope:
             node = self.nodes.get(name)
             if node is None or name in seen:
                 continue
-            if node.op in ("Switch", "RefSwitch"):
+            if node.op in ("Switch", "RefSwitch", "_SwitchN", "SwitchN"):
                 return name, side
             seen.add(name)
             left += node.inputs
