@@ -142,6 +142,24 @@ _FAMILIES: dict[str, dict[str, Any]] = {
     "Levit": {**_SHORT, **_IMAGENET, **_CROP_224, "size": 224, "resample": 3, "resize": "levit"},
     "LightGlue": {**_GREY, "do_grayscale": True},
     "Llava": {**_CLIP_224, "steps": ("square", "resize", "crop", "values")},
+    "LlavaNext": {
+        **_SHORT,
+        **_CLIP,
+        "size": 224,
+        "resample": 3,
+        "do_center_crop": True,
+        "crop_size": 224,
+        "image_grid_pinpoints": [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]],
+        "tiles": tiles.nearest_size,
+    },
+    "LlavaOnevision": {
+        **_SQUARE,
+        **_CLIP,
+        "size": 384,
+        "resample": 3,
+        "image_grid_pinpoints": [[384 * down, 384 * across] for down in range(1, 7) for across in range(1, 7)],
+        "tiles": tiles.nearest_size,
+    },
     "Mask2Former": {**_DETR, "size_divisor": 32, "resize": "maskformer"},
     "MaskFormer": {**_DETR, "size_divisor": 32, "resize": "maskformer"},
     "MobileNetV1": {**_SHORT, **_HALF, **_CROP_224, "size": 256},
@@ -416,17 +434,18 @@ def arrays(config: Mapping[str, Any], image: Image.Image) -> dict[str, np.ndarra
     """All that an image processor gives of one picture, by name.
 
     Nearly always `pixel_values` alone; SigLIP 2 gives patches with `pixel_attention_mask` and `spatial_shapes`,
-    ImageGPT the numbers of colours, `input_ids`, and families that cut pictures into tiles `pixel_values` of each,
-    (tiles, 3, H, W), with their rows and columns, `tiles`; Qwen2-VL rows of patches with `image_grid_thw`.
+    ImageGPT the numbers of colours, `input_ids`, Qwen2-VL rows of patches with `image_grid_thw`, and families that cut
+    pictures into tiles `pixel_values` of each, (tiles, 3, H, W), with their rows and columns, `tiles`, and the
+    picture's height and width, `image_sizes`.
 
     Raises:
         InputError: the configuration cannot be followed.
     """
     options = _resolve(config)
     if "tiles" in options:
-        pictures, grid = options["tiles"](image, options, _size(options["size"], "size"))
-        found = [_values(picture, options) for picture in pictures]
-        return {"pixel_values": np.stack(found), "tiles": np.array(grid, np.int64)}
+        pictures, grid = options["tiles"](image, options, _size(options["size"], "size", bool(options["square"])))
+        found = np.stack([_values(picture, options) for picture in pictures])
+        return {"pixel_values": found, "tiles": np.array(grid), "image_sizes": np.array([image.height, image.width])}
     pixels = preprocess(config, image)
     if options["family"] == "Siglip2":
         return _patches(pixels, int(options["patch_size"]), int(options["max_num_patches"]))

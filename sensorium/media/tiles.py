@@ -91,6 +91,49 @@ def nearest_shape(image: Image.Image, options: Mapping[str, Any], edges: Mapping
     return [*_cut(whole, rows, columns), image.resize(size, resample)], (rows, columns)
 
 
+def nearest_size(image: Image.Image, options: Mapping[str, Any], edges: Mapping[str, int]) -> Tiles:
+    """LLaVA-NeXT and LLaVA-OneVision: the whole first, then tiles of the picture at the best of some sizes, on black.
+
+    Args:
+        options: `resample`, `image_grid_pinpoints` (heights and widths), and perhaps `crop_size`, the tile's.
+        edges: `size`: of a tile as well.
+
+    Raises:
+        InputError: tiles would be resized and cropped once more.
+    """
+    resample = Image.Resampling(options["resample"])
+    tile = edges.get("height", edges.get("shortest_edge", 0))
+    crop = options.get("crop_size") if options.get("do_center_crop") else None
+    crop = crop if crop is None or isinstance(crop, int) else int(crop["height"])
+    if edges.get("width", tile) != tile or crop not in (None, tile):
+        raise InputError(f"preprocessor_config.json: tiles of one side are known, not a 'size' of {dict(edges)}")
+    down, across = best_size(image.width, image.height, options["image_grid_pinpoints"])
+    if down % tile or across % tile:
+        raise InputError(f"preprocessor_config.json: {down} x {across} pixels are not whole tiles of {tile}")
+    wide, high = across / image.width, down / image.height
+    if wide < high:
+        inner = across, min(math.ceil(image.height * wide), down)
+    else:
+        inner = min(math.ceil(image.width * high), across), down
+    page = Image.new("RGB", (across, down))
+    page.paste(image.resize(inner, resample), ((across - inner[0]) // 2, (down - inner[1]) // 2))
+    grid = down // tile, across // tile
+    return [image.resize((tile, tile), resample), *_cut(page, *grid)], grid
+
+
+def best_size(width: int, height: int, sizes: list[list[int]]) -> tuple[int, int]:
+    """(height, width) among some at which most of a picture is seen and least is wasted."""
+
+    def fit(size: list[int]) -> tuple[int, int]:
+        down, across = size
+        scale = min(across / width, down / height)
+        seen = min(int(width * scale) * int(height * scale), width * height)
+        return seen, seen - down * across
+
+    down, across = max(sizes, key=fit)
+    return int(down), int(across)
+
+
 def _cut(image: Image.Image, rows: int, columns: int) -> list[Image.Image]:
     across, down = image.width // columns, image.height // rows
     places = [(across * column, down * row) for row in range(rows) for column in range(columns)]

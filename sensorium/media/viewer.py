@@ -6,6 +6,7 @@ the places of the vectors of these tokens.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from sensorium.errors import InputError, check_count
 from sensorium.media import chat
 from sensorium.media.writer import Arrays, Writer
+from sensorium.ops import interpolation
 from sensorium.ops.generation import Decoder, Settings, generate
 
 NEW_TOKENS = 256
@@ -21,6 +23,8 @@ NEW_TOKENS = 256
 
 ARCHITECTURES = (
     "LlavaForConditionalGeneration",
+    "LlavaNextForConditionalGeneration",
+    "LlavaOnevisionForConditionalGeneration",
     "VipLlavaForConditionalGeneration",
     "PaliGemmaForConditionalGeneration",
     "Gemma3ForConditionalGeneration",
@@ -161,6 +165,8 @@ def write(
     else:
         found = encoder(feeds)
     seen = found["image_features"]
+    if "image_sizes" in arrays and writer.model_type in ("llava_next", "llava_onevision"):
+        seen = packed(seen, arrays, str(writer.config.get("vision_aspect_ratio") or ""), found.get("image_newline"))
     seen = seen.reshape(-1, seen.shape[-1])
     ids = np.array([tokens_of(writer, words, len(seen), arrays)], np.int64)
     place = writer.tokenizer.token_to_id(name_of(writer, *IMAGE))
@@ -199,6 +205,40 @@ def three_axes(places: np.ndarray, rows: int, columns: int) -> np.ndarray:
     rest = len(places) - first - count
     numbers[:, first + count :] = np.arange(rest) + first + max(rows, columns)
     return numbers
+
+
+def packed(seen: np.ndarray, arrays: Arrays, most: str = "", newline: np.ndarray | None = None) -> np.ndarray:
+    """LLaVA-NeXT: the vectors of the whole, then row by row those of the tiles without their black edges.
+
+    Args:
+        seen: of the whole and of each tile, (1 + tiles, places, width).
+        most: `anyres_max_9`: larger pictures are made as small as so many tiles.
+        newline: what ends each row, (width,).
+
+    Returns:
+        (places, width).
+    """
+    rows, columns = (int(size) for size in arrays["tiles"])
+    height, width = (int(size) for size in arrays["image_sizes"])
+    side = math.isqrt(seen.shape[1])
+    grid = seen[1:].reshape(rows, columns, side, side, -1).transpose(0, 2, 1, 3, 4)
+    grid = grid.reshape(rows * side, columns * side, -1)
+    down, across = grid.shape[:2]
+    if width / height > across / down:
+        edge = (down - int(round(height * (across / width), 7))) // 2
+        grid = grid[edge : down - edge]
+    else:
+        edge = (across - int(round(width * (down / height), 7))) // 2
+        grid = grid[:, edge : across - edge]
+    if most.startswith("anyres_max_"):
+        down, across = grid.shape[:2]
+        ratio = math.sqrt(down * across / (int(most.removeprefix("anyres_max_")) * side**2))
+        if ratio > 1.1:
+            small = interpolation.resize(grid.transpose(2, 0, 1), (int(down // ratio), int(across // ratio)))
+            grid = small.transpose(1, 2, 0)
+    if newline is not None:
+        grid = np.concatenate([grid, np.broadcast_to(newline, (len(grid), 1, len(newline)))], axis=1)
+    return np.concatenate([seen[0], grid.reshape(-1, grid.shape[-1])])
 
 
 class Sighted:

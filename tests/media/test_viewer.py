@@ -70,6 +70,18 @@ def test_places_by_frame_row_and_column() -> None:
     ]
 
 
+def test_tiles_are_packed_without_their_black_edges() -> None:
+    """Two tiles of 2 x 2 places, side by side, of a picture that fills their middle row by row."""
+    seen = np.arange(3 * 4, dtype=np.float32).reshape(3, 4, 1)
+    arrays = {"tiles": np.array([1, 2]), "image_sizes": np.array([50, 100])}
+    found = viewer.packed(seen, arrays, newline=np.array([-1], np.float32))[:, 0]
+    assert found.tolist() == [0, 1, 2, 3, 4, 5, 8, 9, -1, 6, 7, 10, 11, -1]
+    narrow = viewer.packed(seen, arrays | {"image_sizes": np.array([100, 100])})[:, 0]
+    assert narrow.tolist() == [0, 1, 2, 3, 5, 8, 7, 10]
+    small = viewer.packed(seen, arrays | {"image_sizes": np.array([50, 100])}, "anyres_max_1")[:, 0]
+    assert small.shape == (4 + 2,)
+
+
 def test_a_writer_with_a_template_is_loaded_from_its_files() -> None:
     made = writer("llava", "{{ messages }}")
     assert made.templates == {"default": "{{ messages }}"}

@@ -191,11 +191,18 @@ def test_preprocessing_equals_transformers(family: str, options: dict[str, Any])
             assert image.geometry(written, *picture.size).size == wanted["pixel_values"].shape[:0:-1], name
 
 
+GRID = [[32, 64], [64, 32], [64, 64], [96, 32], [32, 96]]
 TILED: list[tuple[str, dict[str, Any]]] = [
     ("Gemma3", {"size": {"height": 40, "width": 32}}),
     ("GotOcr2", {"size": {"height": 32, "width": 32}}),
     ("GotOcr2", {"size": {"height": 32, "width": 48}, "crop_to_patches": True, "max_patches": 6}),
     ("GotOcr2", {"size": {"height": 96, "width": 96}, "crop_to_patches": True, "min_patches": 2}),
+    (
+        "LlavaNext",
+        {"image_grid_pinpoints": GRID, "size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}},
+    ),
+    ("LlavaOnevision", {"image_grid_pinpoints": GRID, "size": {"height": 32, "width": 32}}),
+    ("LlavaOnevision", {}),
     ("Idefics3", {}),
     ("Idefics3", {"size": {"longest_edge": 100}, "max_image_size": {"longest_edge": 32}}),
     ("SmolVLM", {"size": {"longest_edge": 64}, "max_image_size": {"longest_edge": 32}, "do_image_splitting": False}),
@@ -225,6 +232,11 @@ def test_tiles_and_patches_equal_transformers(family: str, options: dict[str, An
     if family == "Qwen2VL":
         with pytest.raises(InputError, match="too narrow"):
             image.arrays(processor.to_dict(), picture)
+    if family == "LlavaNext":
+        with pytest.raises(InputError, match="not whole tiles"):
+            image.arrays({**processor.to_dict(), "image_grid_pinpoints": [[33, 32]]}, picture)
+        with pytest.raises(InputError, match="one side"):
+            image.arrays({**processor.to_dict(), "crop_size": {"height": 30, "width": 30}}, picture)
     if family == "Gemma3":
         with pytest.raises(InputError, match="do_pan_and_scan"):
             image.arrays({**processor.to_dict(), "do_pan_and_scan": True}, picture)

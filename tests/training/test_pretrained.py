@@ -138,6 +138,19 @@ def test_a_model_that_draws_random_numbers_is_refused(tmp_path: Path) -> None:
         sensorium.convert(tmp_path, out=tmp_path / "out", task="image-feature-extraction")
 
 
+def test_a_model_that_generates_in_a_way_of_its_own_is_refused(tmp_path: Path) -> None:
+    import transformers
+
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 40}
+    text = {"embed_dim": 16, "layers": 1, "ffn_dim": 16, "attention_heads": 2, "vocab_size": 40}
+    vision = {**small, "intermediate_size": 16, "image_size": 16, "patch_size": 8}
+    config = transformers.Kosmos2Config(text_config=text, vision_config=vision, latent_query_num=2)
+    transformers.Kosmos2ForConditionalGeneration(config).save_pretrained(tmp_path / "checkpoint")
+    with pytest.raises(Refused, match="generates in a way that is not known here"):
+        sensorium.convert(tmp_path / "checkpoint", out=tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
 def test_frames_are_called_pixel_values(tmp_path: Path) -> None:
     import transformers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,46 @@ MODELS: dict[str, dict[str, Any]] = {
         "num_experts_per_tok": 1,
     },
 }  # fmt: skip
+
+
+class Chunked(torch.nn.Module):
+    """Mamba 2's scan, or the gated delta rule, of made-up tokens."""
+
+    def __init__(self, home: Any, delta: bool) -> None:
+        super().__init__()
+        self.home = home
+        self.delta = delta
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(rows, time, 4 heads, 6) to the same."""
+        keys = x[:, :, ::2, :5]
+        if self.delta:
+            given = {"g": -x[..., 0].abs(), "beta": x[..., 1].sigmoid(), "use_qk_l2norm_in_kernel": True}
+            return self.home.torch_chunk_gated_delta_rule(keys + 1, keys, x, **given)[0]
+        rate, more = torch.tensor([-0.5, -1.0, -0.1, -2.0]), {"dt_bias": torch.ones(4), "dt_softplus": True}
+        return self.home.mamba2_chunk_scan(
+            x, x[..., 0], rate, keys, keys + 1, chunk_size=2, D=torch.arange(4.0), dt_limit=(0.1, 2.0), **more
+        )
+
+
+@pytest.mark.parametrize("family", ["mamba2", "qwen3_next"])
+def test_what_is_read_in_chunks_takes_any_number_of_tokens(family: str, tmp_path: Path) -> None:
+    home: Any = importlib.import_module(f"transformers.models.{family}.modeling_{family}")
+    module = Chunked(home, family == "qwen3_next")
+    x = torch.randn(2, 7, 4, 6, generator=torch.Generator().manual_seed(0))
+    wanted = module(x).numpy()
+    holder = torch.nn.Module()
+    holder.add_module("inner", Chunked(home, True))
+    type(holder.inner).__module__, before = home.__name__, type(holder.inner).__module__
+    try:
+        assert rewrites.apply(holder)
+        np.testing.assert_array_equal(module(x).numpy(), wanted)  # as before where nothing is exported
+        part = Part(module, {"x": x[:, :4]}, ["y"], {"x": {0: "rows", 1: "time"}})
+        export.write_network(part, tmp_path / "model.onnx")
+    finally:
+        type(holder.inner).__module__ = before
+    found = OrtNet(tmp_path / "model.onnx")({"x": x.numpy()})["y"]
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_a_recurrence_takes_any_number_of_tokens(tmp_path: Path) -> None:

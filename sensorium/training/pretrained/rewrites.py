@@ -22,14 +22,16 @@ def apply(model: nn.Module) -> bool:
     found = [module for module in model.modules() if type(module).__name__ in REWRITES]
     for module in found:
         REWRITES[type(module).__name__](module)
+    changed = bool(found)
     for home in {sys.modules[type(module).__module__] for module in model.modules()}:
         for name in FUNCTIONS.keys() & vars(home).keys():
+            changed = True
             original = getattr(home, name)
             if not hasattr(original, "original"):
                 rewritten: Any = FUNCTIONS[name](original)
                 rewritten.original = original
                 setattr(home, name, rewritten)
-    return bool(found)
+    return changed
 
 
 def _vilt_embeddings(module: Any) -> None:

@@ -58,6 +58,19 @@ def _see_tiles(model: Any, pixel_values: Tensor) -> Tensor:
     return inner.connector(seen.last_hidden_state)
 
 
+def _see_any(model: Any, pixel_values: Tensor) -> tuple[Tensor, ...]:
+    """The same for LLaVA-NeXT, tile by tile, and the vector that ends a row of them: they are packed later."""
+    inner, config = model.model, model.config
+    states = inner.vision_tower(pixel_values, output_hidden_states=True, return_dict=True).hidden_states
+    layers = config.vision_feature_layer
+    seen = states[layers] if isinstance(layers, int) else torch.cat([states[layer] for layer in layers], dim=-1)
+    seen = seen[:, 1:] if config.vision_feature_select_strategy == "default" else seen
+    found = inner.multi_modal_projector(seen)
+    newline = getattr(inner, "image_newline", None)
+    # A network's output is computed from its inputs.
+    return (found,) if newline is None else (found, newline + 0 * found[0, 0])
+
+
 class _Segment:
     """The ends of one segment of this many patches, where lists of lengths are made of those of several.
 
@@ -183,6 +196,7 @@ def _layered(model: Any) -> None:
 
 SEES = {
     "blip-2": _see_queries,
+    **dict.fromkeys(("llava_next", "llava_onevision"), _see_any),
     **dict.fromkeys(("idefics3", "smolvlm"), _see_tiles),
     **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_vl"), _see_patches),
 }
@@ -236,6 +250,8 @@ def parts(checkpoint: Checkpoint) -> dict[str, Part]:
     ids = [{"input_ids": torch.randint(3, 90, size, generator=generator)} for size in ((2, 5), (3, 8))]
     found = {}
     features = ["image_features", *(["deepstack_features"] if layers else [])]
+    if see is _see_any and getattr(model.model, "image_newline", None) is not None:
+        features.append("image_newline")
     for stem, call, batches, outputs, axes in (
         ("vision_encoder", see, pixels, features, free),
         ("embed_tokens", _embed, ids, ["inputs_embeds"], free_axes(*ids)),

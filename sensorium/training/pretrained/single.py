@@ -62,6 +62,10 @@ def parts(checkpoint: Checkpoint) -> dict[str, Part]:
     model = checkpoint.model
     for config in (model.config, model.config.get_text_config()):
         config.use_cache = False
+    if checkpoint.task_name is None and model.can_generate():
+        raise Refused(
+            f"{checkpoint.name} generates in a way that is not known here: one forward pass of it would be of no use"
+        )
     first, second = checkpoint.inputs
     try:
         with torch.no_grad():

@@ -109,6 +109,23 @@ FAMILIES["qwen2_5_vl"] = (
     {},
     {},
 )
+GRID = {"image_grid_pinpoints": [[32, 64], [64, 32], [64, 64], [96, 32]]}
+FAMILIES["llava_next"] = (
+    "LlavaNext",
+    ("LlavaNext", {**CLIP[1], **GRID}),
+    {**TEXT, "model_type": "llama"},
+    {**VISION, "model_type": "clip_vision_model"},
+    GRID,
+    FAMILIES["llava"][-1],
+)
+FAMILIES["llava_onevision"] = (
+    "LlavaOnevision",
+    ("LlavaOnevision", {**square(32), **GRID}),
+    {**TEXT, "model_type": "qwen2"},
+    SIGLIP,
+    {**GRID, "vision_aspect_ratio": "anyres_max_2"},
+    {},
+)
 FAMILIES["qwen3_vl"] = (
     "Qwen3VL",
     *FAMILIES["qwen2_vl"][1:2],
@@ -164,7 +181,7 @@ IDEFICS_TOKENS = [
     *(f"<row_{r}_col_{c}>" for r in (1, 2, 3) for c in (1, 2, 3)),
 ]
 PROCESSORS = {"smolvlm": "Idefics3", "vipllava": "Llava"}
-BY_HAND = ("internvl", "qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+BY_HAND = ("internvl", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llava_onevision")
 
 
 def tokenizer_of(folder: Path, name: str) -> Any:
@@ -216,19 +233,22 @@ def maker(name: str, template: bool) -> Callable[[Path], None]:
     return make
 
 
-def by_hand(name: str, picture: Any, tokenizer: Any) -> Callable[..., Any]:
+def by_hand(name: str, model: Any, picture: Any, tokenizer: Any) -> Callable[..., Any]:
     """What a processor does that cannot be made without reading videos."""
+    mark, first, last = {"internvl": ("<context>", "<img>", "</img>")}.get(name, ("<image>", "", ""))
 
     def prepare(images: list[Any], text: str, return_tensors: str) -> dict[str, Any]:
+        import torch
+
         seen = picture(images, return_tensors=return_tensors)
-        if name == "internvl":
-            count = FAMILIES[name][-1]["image_seq_length"] * int(seen.pop("num_patches")[0])
-            written = tokenizer(text.replace("<context>", f"<img>{'<context>' * count}</img>"), return_tensors="pt")
-            return {**written, **seen}
-        count = int(seen["image_grid_thw"].prod()) // 4
-        written = tokenizer(text.replace("<image>", "<image>" * count), return_tensors="pt")
-        place = tokenizer.convert_tokens_to_ids("<image>")
-        return {**written, **seen, "mm_token_type_ids": (written["input_ids"] == place).int()}
+        seen = {key: seen[key] for key in ("pixel_values", "image_grid_thw", "image_sizes") if key in seen}
+        with torch.no_grad():
+            features = list(model.get_image_features(**seen, return_dict=True).pooler_output)
+        count = sum(each.numel() // each.shape[-1] for each in features)
+        written = tokenizer(text.replace(mark, f"{first}{mark * count}{last}"), return_tensors="pt")
+        if "image_grid_thw" in seen:
+            seen["mm_token_type_ids"] = (written["input_ids"] == tokenizer.convert_tokens_to_ids(mark)).int()
+        return {**written, **seen}
 
     return prepare
 
@@ -261,8 +281,10 @@ def expect(
         model = getattr(t, f"{prefix}ForConditionalGeneration").from_pretrained(folder).eval()
         tokenizer = t.AutoTokenizer.from_pretrained(folder)
         picture = getattr(t, f"{seeing}ImageProcessorPil").from_pretrained(folder)
-        make = by_hand if name in BY_HAND else None
-        processor = make(name, picture, tokenizer) if make else processor_of(t, name, picture, tokenizer, own)
+        if name in BY_HAND:
+            processor = by_hand(name, model, picture, tokenizer)
+        else:
+            processor = processor_of(t, name, picture, tokenizer, own)
         place = folder / "chat_template.jinja"
         found = []
         for source in sources:
@@ -296,6 +318,8 @@ ARCHITECTURES = [
     describes("internvl", "what is it?"),
     describes("qwen2_vl", "what is it?"),
     describes("qwen2_5_vl", "what is it?"),
+    describes("llava_next", "what is it?"),
+    describes("llava_onevision", "what is it?"),
     describes("qwen3_vl", "what is it?"),
     describes("blip-2", "a picture of", False),
     Architecture(
