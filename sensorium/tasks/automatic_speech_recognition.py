@@ -17,7 +17,7 @@ from PIL import Image
 from sensorium.errors import InputError
 from sensorium.media import audio, charts, drawing, text
 from sensorium.media.audio import Audio
-from sensorium.ops import batches, ctc, edit_distance, whisper
+from sensorium.ops import batches, ctc, edit_distance, transducer, whisper
 from sensorium.ops.generation import Decoder, Settings, generate
 from sensorium.ops.listening import STRIDE, Listener, Reading
 from sensorium.tasks import Arrays, Nets, Tally
@@ -94,6 +94,8 @@ class Task:
     name: ClassVar[str] = "automatic-speech-recognition"
     architectures: ClassVar[tuple[str, ...]] = (
         "ForCTC",
+        "ForRNNT",
+        "ForTDT",
         "ForSpeechToText",
         "SpeechEncoderDecoderModel",
         "WhisperForConditionalGeneration",
@@ -254,7 +256,34 @@ class Task:
 
     def _said(self, labels: np.ndarray, seconds: float, granularity: str | None) -> Transcript:
         """What labels of frames say, with times of words or characters."""
-        found = ctc.runs(labels, self.blank)
+        return self._told(ctc.runs(labels, self.blank), seconds, granularity)
+
+    def _transduced(self, nets: Nets, source: Audio, pieces: Iterable[Piece], granularity: str | None) -> Transcript:
+        """What a transducer hears in the pieces of a sound."""
+        blank = self._setting(self.config, "blank_token_id")
+        start = self._setting(self.generation, "decoder_start_token_id", "blank_token_id")
+        durations = self.config.get("durations", range(5)) if self.config.get("model_type") != "parakeet_rnnt" else None
+        most = int(self.config.get("max_symbols_per_step", 10))
+        found: list[ctc.Run] = []
+        before = 0
+        for group in _several(pieces):
+            items = [self.prepare(piece.sound) for piece in group]
+            heard = dict(batches.outputs(nets["encoder_model"], items, self.padding, AT_ONCE))
+            for i, piece in enumerate(group):
+                frames = heard[i]["last_hidden_state"][: self.frames(_length(items[i]))]
+                own = self._own(piece, np.arange(len(frames)))
+                longest = most * self.frames(len(items[i]["input_features"])) - 1  # as `generate` has it
+                said = transducer.greedy(
+                    nets, frames, blank=blank, start=start, longest=longest, durations=durations, most=most
+                )
+                shift = before - int(own[0]) if len(own) else 0
+                inside = [run for run in said if len(own) and own[0] <= run.start <= own[-1]]
+                found += [ctc.Run(run.label, run.start + shift, run.end + shift) for run in inside]
+                before += len(own)
+        return self._told(found, source.seconds, granularity)
+
+    def _told(self, found: Sequence[ctc.Run], seconds: float, granularity: str | None) -> Transcript:
+        """What tokens say, with times of words or characters."""
         if self.numbers:
             pieces = [self._tokens[r.label] if r.label < len(self._tokens) else "" for r in found]
             said = "".join(pieces).strip()
@@ -316,6 +345,8 @@ class Task:
             if chosen is not None:
                 raise InputError("this model does not tell times")
             return [Transcript(said) for said in self._written(nets, pieces, settings)]
+        if "joint_model" in nets:
+            return [self._transduced(nets, source, own, chosen) for source, own in zip(sources, pieces)]
         labels: list[list[np.ndarray]] = [[] for _ in sources]
         for group in _several((number, piece) for number, own in enumerate(pieces) for piece in own):
             items = [self.prepare(piece.sound) for _, piece in group]

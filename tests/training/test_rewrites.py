@@ -79,7 +79,7 @@ def test_what_is_read_in_chunks_takes_any_number_of_tokens(family: str, tmp_path
     try:
         assert rewrites.apply(holder)
         np.testing.assert_array_equal(module(x).numpy(), wanted)  # as before where nothing is exported
-        part = Part(module, {"x": x[:, :4]}, ["y"], {"x": {0: "rows", 1: "time"}})
+        part = Part(module, {"x": x[:, :4].clone()}, ["y"], {"x": {0: "rows", 1: "time"}})
         export.write_network(part, tmp_path / "model.onnx")
     finally:
         type(holder.inner).__module__ = before

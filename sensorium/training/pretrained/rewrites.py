@@ -282,7 +282,7 @@ def _delta_scan(original: Callable[..., Any]) -> Callable[..., Any]:
             state = state + k[..., None] * new[..., None, :]
             return state, (state * q[..., None]).sum(-2)
 
-        first = torch.zeros_like(key[:, 0, :, :, None]).expand(-1, -1, -1, value.shape[-1]).clone()
+        first = value.new_zeros(value.shape[0], value.shape[2], key.shape[-1], value.shape[-1])
         rows = tuple(x.movedim(1, 0).contiguous() for x in (query, key, value, g, beta))
         _, found = scan(step, first, rows)
         return found.movedim(0, 1), None

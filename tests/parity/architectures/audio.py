@@ -398,6 +398,58 @@ def make_frames(model_type: str) -> Callable[[Path], None]:
     return make
 
 
+def make_transducer(model_type: str) -> Callable[[Path], None]:
+    """Parakeet with a network that knows what was said before."""
+
+    def make(folder: Path) -> None:
+        import torch
+        import transformers as t
+
+        seed()
+        tokenizer = byte_pairs(folder, "ParakeetTokenizer")
+        tokenizer.add_special_tokens({"additional_special_tokens": ["<blank>"]})
+        tokenizer.save_pretrained(folder)
+        blank = tokenizer.convert_tokens_to_ids("<blank>")
+        encoder = {
+            **SMALL, "subsampling_conv_channels": 8, "num_mel_bins": 20, "max_position_embeddings": 400,
+            "subsampling_factor": 4, "conv_kernel_size": 5,
+        }  # fmt: skip
+        kind = "TDT" if model_type == "parakeet_tdt" else "RNNT"
+        config = getattr(t, f"Parakeet{kind}Config")(
+            encoder_config=encoder, vocab_size=len(tokenizer), blank_token_id=blank, decoder_hidden_size=24,
+            max_symbols_per_step=4, pad_token_id=tokenizer.pad_token_id,
+        )  # fmt: skip
+        network = getattr(t, f"ParakeetFor{kind}")(config).eval()
+        with torch.no_grad():
+            for weight in network.parameters():
+                if weight.ndim > 1:
+                    weight.mul_(3)
+            network.joint.head.bias[blank] += 4  # mostly, nothing is said
+        network.generation_config = t.GenerationConfig(decoder_start_token_id=blank, pad_token_id=blank)
+        network.save_pretrained(folder)
+        t.ParakeetFeatureExtractor(feature_size=20).save_pretrained(folder)
+
+    return make
+
+
+def expect_transducer(folder: Path, sources: list[Any]) -> list[Any]:
+    import torch
+    import transformers as t
+
+    config = t.AutoConfig.from_pretrained(folder)
+    model = getattr(t, config.architectures[0]).from_pretrained(folder).eval()
+    extractor = t.AutoFeatureExtractor.from_pretrained(folder)
+    tokenizer = t.AutoTokenizer.from_pretrained(folder)
+    answers = []
+    for source in sources:
+        sound = extractor(heard(source, 16000), sampling_rate=16000, return_tensors="pt", return_attention_mask=True)
+        with torch.no_grad():
+            found = model.generate(**sound)
+        said = tokenizer.decode(found.sequences[0], skip_special_tokens=True, group_tokens=False)
+        answers.append({"text": said.strip()})
+    return answers
+
+
 def expect_frames(folder: Path, sources: list[Any]) -> list[Any]:
     import torch
     import transformers as t
@@ -607,6 +659,8 @@ ARCHITECTURES = [
     clap(),
     clap(enable_fusion=True),
     recogniser("parakeet_ctc", make_frames("parakeet_ctc"), expect_frames, noisy_sounds),
+    recogniser("parakeet_tdt", make_transducer("parakeet_tdt"), expect_transducer, noisy_sounds),
+    recogniser("parakeet_rnnt", make_transducer("parakeet_rnnt"), expect_transducer, noisy_sounds),
     recogniser("lasr_ctc", make_frames("lasr_ctc"), expect_frames),
     recogniser("moonshine", make_moonshine, expect_written),
     recogniser("speech_to_text", make_speech_to_text, expect_written, noisy_sounds),

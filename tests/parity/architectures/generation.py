@@ -262,6 +262,25 @@ def write_maker(model_type: str, sizes: dict[str, Any], languages: bool = False)
     return make
 
 
+def make_two_berts(folder: Path) -> None:
+    """An encoder and a decoder that were made apart."""
+    import torch
+    import transformers as t
+
+    torch.manual_seed(0)
+    tokenizer = pieces(folder)
+    names = {f"{role}_token_id": getattr(tokenizer, f"{role}_token_id") for role in ("bos", "eos", "pad")}
+    names["decoder_start_token_id"] = names["bos_token_id"]
+    sizes = {**COMMON, "vocab_size": len(tokenizer)}
+    both = t.BertConfig(**sizes), t.BertConfig(**sizes, is_decoder=True, add_cross_attention=True)
+    config = t.EncoderDecoderConfig.from_encoder_decoder_configs(*both)
+    for name, value in names.items():
+        setattr(config, name, value)
+    model = t.EncoderDecoderModel(config=config)
+    model.generation_config = t.GenerationConfig(**names)
+    model.eval().save_pretrained(folder)
+
+
 def expect_written(settings: dict[str, Any], field: str) -> Callable[[Path, list[Any]], list[Any]]:
     """What `generate` writes; `tgt_lang` is the language of it."""
 
@@ -314,4 +333,9 @@ ARCHITECTURES = [
     for task, family in zip(ANSWERS, (WRITERS, SUMMARIZERS, TRANSLATORS))
     for (name, sizes), settings in zip(family.items(), cycle(SETTINGS))
     for languages in [{"src_lang": "fra_Latn", "tgt_lang": "deu_Latn"} if name in SEVERAL else {}]
+] + [
+    Architecture(
+        "encoder-decoder", "text2text-generation", make_two_berts,
+        expect_written({"max_new_tokens": 12}, "generated_text"), documents, {"max_new_tokens": 12},
+    ),
 ]  # fmt: skip

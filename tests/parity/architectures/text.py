@@ -363,6 +363,7 @@ FAMILIES = [
     Family("megatron-bert", pieces, heads("MegatronBert", SEQUENCE)),
     Family("xlm-roberta-xl", unigram, heads("XLMRobertaXL", TOKENS)),
     Family("xmod", unigram, heads("Xmod", SEQUENCE), {"languages": ["en_XX"], "default_language": "en_XX"}),
+    Family("splinter", pieces, heads("Splinter", ANSWERS), {"question_token_id": 4}),
     Family("roc_bert", pieces, heads("RoCBert", MASKED)),
     Family("nomic_bert", pieces, heads("NomicBert", BODY)),
     Family("jina_embeddings_v3", unigram, heads("JinaEmbeddingsV3", BODY)),

@@ -48,6 +48,15 @@ LW_DETR: dict[str, Any] = {
         "out_indices": [2, 4], "num_windows": 4, "cae_init_values": 0.1,
     },
 }  # fmt: skip
+RF_DETR: dict[str, Any] = {
+    "d_model": 32, "decoder_layers": 2, "decoder_ffn_dim": 37, "decoder_self_attention_heads": 2,
+    "decoder_cross_attention_heads": 2, "decoder_n_points": 2, "num_queries": 9, "group_detr": 1,
+    "projector_scale_factors": [1.0],
+    "backbone_config": {
+        "model_type": "rf_detr_dinov2", "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2,
+        "image_size": 64, "patch_size": 16, "num_windows": 2, "out_indices": [2, 4],
+    },
+}  # fmt: skip
 RT_RESNET = {
     "model_type": "rt_detr_resnet", "embedding_size": 16, "hidden_sizes": [16, 24, 32, 40], "depths": [1, 1, 1, 1],
     "layer_type": "basic", "out_features": ["stage2", "stage3", "stage4"],
@@ -352,6 +361,7 @@ ARCHITECTURES = [
     detector("d_fine", "RTDetr", square(64), **RT_DETR, backbone_config={**HGNET, "out_indices": [2, 3, 4]}),
     detector("deimv2", "RTDetr", square(64), **RT_DETR, backbone_config={**HGNET, "out_indices": [2, 3, 4]}),
     detector("lw_detr", "DeformableDetr", square(64), **LW_DETR),
+    detector("rf_detr", "RTDetr", {**square(64), "do_normalize": True}, **RF_DETR),
     depth("dpt", "DPT", square(32), **{**SMALL, "num_hidden_layers": 4}, backbone_out_indices=[0, 1, 2, 3], **DPT),
     depth("depth_anything", "DPT", {**square(64), "keep_aspect_ratio": True, "ensure_multiple_of": 8},
           backbone_config=DINOV2, patch_size=8, reassemble_hidden_size=32, **DPT),
