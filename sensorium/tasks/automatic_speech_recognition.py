@@ -272,7 +272,7 @@ class Task:
             for i, piece in enumerate(group):
                 frames = heard[i]["last_hidden_state"][: self.frames(_length(items[i]))]
                 own = self._own(piece, np.arange(len(frames)))
-                longest = most * self.frames(len(items[i]["input_features"])) - 1  # as `generate` has it
+                longest = most * self.frames(len(next(iter(items[i].values())))) - 1  # as `generate` has it
                 said = transducer.greedy(
                     nets, frames, blank=blank, start=start, longest=longest, durations=durations, most=most
                 )

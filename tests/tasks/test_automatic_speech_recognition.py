@@ -15,6 +15,7 @@ from sensorium.errors import InputError
 from sensorium.media.audio import Audio
 from sensorium.tasks import options, to_json
 from sensorium.tasks.automatic_speech_recognition import MAX_SECONDS, Chunk, Task, Transcript, ctc_tokenizer
+from tests.ops.test_transducer import BLANK, Decoder, Joint
 
 VOCABULARY = {"<pad>": 0, "<unk>": 1, "|": 2, "a": 3, "b": 4, "C": 5}
 RAW = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "sampling_rate": 16000}
@@ -89,6 +90,30 @@ def test_frames_are_those_of_transformers():
     t = Task({"encoder_config": {"subsampling_factor": 4}}, {}, {}, VOCABULARY)
     for length in (1, 2, 3, 8, 9, 101):
         assert t.frames(length) == int(network._get_subsampling_output_length(torch.tensor([length])))
+
+
+def test_transducers_tell_times():
+    """Frames of 40 ms, in pieces of two seconds of which the overlaps are heard once."""
+    extractor = {"feature_extractor_type": "ParakeetFeatureExtractor", "feature_size": 20, "sampling_rate": 16000}
+    config = {"model_type": "parakeet_tdt", "encoder_config": {"subsampling_factor": 4}, "blank_token_id": BLANK}
+    t = Task(config, extractor, {"word_delimiter_token": "|"}, {"a": 0, "b": 1, "|": 2, "<blank>": BLANK})
+    frames = []
+
+    def encode(feeds):
+        frames.append(np.arange(t.frames(feeds["input_features"].shape[1]), dtype=np.float32)[None, :, None])
+        return {"last_hidden_state": frames[-1].repeat(len(feeds["input_features"]), axis=0)}
+
+    encode.inputs = {}
+    table = {(20, BLANK): (0, 2), (22, 0): (1, 4), (26, 1): (2, 1), (27, 2): (0, 0)}
+    table |= {(27, 0): (BLANK, 1)}
+    nets = {"encoder_model": encode, "decoder_model": Decoder(), "joint_model": Joint(table, 5)}
+    sound = Audio(np.random.default_rng(0).normal(0, 0.1, 32000).astype(np.float32), 16000)
+    found = t.predict(nets, [sound], return_timestamps=True)[0]
+    assert found == Transcript("ab a", [Chunk("ab", (0.8, 1.04)), Chunk("a", (1.08, 1.12))])
+    assert t.predict(nets, [sound])[0] == Transcript("ab a")
+    long = Audio(np.concatenate([sound.samples] * 2), 16000)
+    pieces = t.predict(nets, [long], chunk_length_s=2.0, stride_length_s=0.4)[0]
+    assert pieces.text.startswith("ab a")
 
 
 def test_limits():
