@@ -43,6 +43,8 @@ def load(path: Path) -> dict[str, Any]:
         for name in ("tokenizer_config.json", "special_tokens_map.json"):
             if (path / name).is_file():
                 found[name] = files.read_json(path / name)
+                if not isinstance(found[name], dict):
+                    raise InputError(f"{path / name}: should be an object")
         settings = found.get("tokenizer_config.json", {})
         inside = [path / name for name in ("tokenizer.json", "vocab.txt") if (path / name).is_file()]
         if not inside:
@@ -162,7 +164,7 @@ def _words(numbers: dict[str, int]) -> Tokenizer:
 
 
 def _any(signs: Sequence[str]) -> str:
-    return "[" + "".join(f"\\{sign}" for sign in signs) + "]"
+    return "[" + "".join(sign if sign.isalnum() else f"\\{sign}" for sign in signs) + "]"
 
 
 def _tokenizer(numbers: dict[str, int], steps: list[Any], splits: list[Any] | None) -> Tokenizer:
