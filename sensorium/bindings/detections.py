@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sensorium.bindings.shared import Binding, Told, maker, output_shape
+from sensorium.bindings.shared import Binding, Told, listed, maker, output_shape
 from sensorium.errors import InputError
 from sensorium.formats import Graph
 
@@ -35,10 +35,9 @@ def bind(graph: Graph, told: Told, found: Binding) -> None:
     elif len(sixes) == 1:
         how = {"form": "multibox", "names": {"found": sixes[0]}}
     if how is None:
-        listed = ", ".join(f"{n} {list(s) or '?'}" for n, s in shapes.items())
         found.missing.append(
             "outputs that are those of SSD (Caffe, MXNet), TensorFlow's detection API or Darknet's YOLO; "
-            f"this network has {listed}"
+            f"this network has {listed(graph)}"
         )
         return
     found.config["labels"] = labels

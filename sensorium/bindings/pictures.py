@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sensorium.bindings.shared import Binding, Told, length, output, output_shape, quantised
+from sensorium.bindings.shared import Binding, Told, length, listed, output, output_shape, quantised
 from sensorium.errors import InputError
 from sensorium.formats import Graph
 from sensorium.formats.shared.graph import Input
@@ -76,8 +76,7 @@ def segmentation(graph: Graph, told: Told, found: Binding) -> None:
                 if not told.labels or shape[axis] == len(told.labels):
                     fitting.setdefault(name, layout)
     if len(fitting) != 1:
-        listed = ", ".join(f"{n} {list(output_shape(graph, n) or ['?'])}" for n in graph.outputs)
-        found.missing.append(f"which output has a score for each label and pixel: --outputs NAME, of {listed}")
+        found.missing.append(f"which output has a score for each label and pixel: --outputs NAME, of {listed(graph)}")
     if not told.labels:
         found.missing.append("the names of its labels: --labels FILE")
     if len(fitting) == 1 and told.labels:

@@ -11,7 +11,6 @@ import numpy as np
 
 from sensorium.errors import InputError
 from sensorium.formats import Graph
-from sensorium.formats.shared.finished import USUAL
 from sensorium.formats.shared.graph import Input
 from sensorium.ops.batches import Arrays
 
@@ -77,9 +76,16 @@ def maker(graph: Graph, value: str) -> Any:
 
 
 def output_shape(graph: Graph, name: str) -> tuple[int, ...] | None:
-    """The shape of an output for the example; sizes that are not known are those of an example too."""
+    """The shape of an output for the example: 0 for a size that is not known; None without even their number."""
     sizes = graph.sizes(graph.outputs[name])
-    return None if sizes is None else tuple(n or (USUAL if axis else 1) for axis, n in enumerate(sizes))
+    return None if sizes is None else tuple(n or (0 if axis else 1) for axis, n in enumerate(sizes))
+
+
+def listed(graph: Graph) -> str:
+    """The outputs and their shapes, for messages."""
+    shapes = {name: output_shape(graph, name) for name in graph.outputs}
+    sizes = {n: "?" if s is None else "[" + ", ".join(str(k or "?") for k in s) + "]" for n, s in shapes.items()}
+    return ", ".join(f"{name} {text}" for name, text in sizes.items())
 
 
 def quantised(graph: Graph, entry: Input) -> dict[str, Any]:
@@ -132,15 +138,14 @@ def scores(graph: Graph, told: Told, found: Binding) -> None:
     counts = {}
     for name in graph.outputs:
         shape = output_shape(graph, name)
-        if shape is not None and len(shape) > 1 and sum(n > 1 for n in shape[1:]) <= 1:
+        if shape is not None and len(shape) > 1 and 0 not in shape and sum(n > 1 for n in shape[1:]) <= 1:
             counts[name] = int(np.prod(shape[1:]))
     fitting = {n: c for n, c in counts.items() if c == len(told.labels) or (c == 1 and len(told.labels) == 2)}
     names = list(fitting or counts)
     if len(names) > 1:  # the chances, where the values before them are an output as well
         names = [n for n in names if activation(graph, graph.outputs[n]) != "none"] or names
     if len(names) != 1:
-        listed = ", ".join(f"{n} {list(output_shape(graph, n) or ['?'])}" for n in graph.outputs)
-        found.missing.append(f"which output has a score for each label: --outputs NAME, of {listed}")
+        found.missing.append(f"which output has a score for each label: --outputs NAME, of {listed(graph)}")
     if not told.labels:
         many = f" ({counts[names[0]]} of them)" if len(names) == 1 else ""
         found.missing.append(f"the names of its labels{many}: --labels FILE")
