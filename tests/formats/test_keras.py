@@ -245,3 +245,49 @@ def test_what_training_needs_of_a_wrapper_is_left_out(tmp_path: Path) -> None:
         group.attrs["weight_names"] = np.array([b"d/kernel:0", b"d/bias:0", b"d/vector_u:0"])
         group["d/vector_u:0"] = np.ones((1, 2), np.float32)
     np.testing.assert_allclose(run(formats.read([path]), X), X @ KERNEL + [1, -1], rtol=1e-6)
+
+
+def of_one_layer(path: Path, kind: str, shape: list[int], arrays: list[np.ndarray], **config: Any) -> Path:
+    """A file of Keras 2 with one layer and its arrays."""
+    entry = {"class_name": kind, "config": {"name": "l", "batch_input_shape": [None, *shape], **config}}
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = json.dumps(
+            {"class_name": "Sequential", "config": {"name": "s", "layers": [entry]}}
+        )
+        file.attrs["keras_version"] = "2.9.0"
+        group = file.create_group("model_weights/l")
+        group.attrs["weight_names"] = np.array([f"l/{i}".encode() for i in range(len(arrays))])
+        file["model_weights"].attrs["layer_names"] = np.array([b"l"])
+        for i, array in enumerate(arrays):
+            group[f"l/{i}"] = array.astype(np.float32)
+    return path
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_kernel_for_each_place(first: bool, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    kernel, bias = random.standard_normal((6, 2 * 2 * 3, 4)), random.standard_normal((2, 3, 4))
+    x = random.standard_normal((2, 3, 6, 3)).astype(np.float32)  # channels last
+    path = of_one_layer(tmp_path / "m.h5", "LocallyConnected2D", [3, 3, 6] if first else [3, 6, 3], [kernel, bias],
+                        filters=4, kernel_size=[2, 2], strides=[1, 2], activation="linear",
+                        data_format="channels_first" if first else "channels_last")  # fmt: skip
+    y = np.zeros((2, 2, 3, 4))
+    for i, j in np.ndindex(2, 3):
+        seen = x[:, i : i + 2, 2 * j : 2 * j + 2]
+        y[:, i, j] = (seen.transpose(0, 3, 1, 2) if first else seen).reshape(2, -1) @ kernel[i * 3 + j]
+    found = run(formats.read([path]), x.transpose(0, 3, 1, 2) if first else x)
+    # Keras takes the bias in its own order for channels first.
+    wanted = y.transpose(0, 3, 1, 2) + bias.reshape(4, 2, 3) if first else y + bias
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_activations_of_keras_1(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    x = 3 * random.standard_normal((2, 5)).astype(np.float32)
+    left, below, width, above = random.standard_normal((4, 5))
+    right = left + np.abs(width)
+    middle = np.where(x > right, right + above * (x - right), np.where(x < left, left + below * (x - left), x))
+    path = of_one_layer(tmp_path / "s.h5", "SReLU", [5], [left, below, width, above], t_left_init="zero")
+    np.testing.assert_allclose(run(formats.read([path]), x), middle, atol=1e-5)
+    path = of_one_layer(tmp_path / "p.h5", "ParametricSoftplus", [5], [left, above], alpha_init=0.2)
+    np.testing.assert_allclose(run(formats.read([path]), x), left * np.log1p(np.exp(above * x)), atol=1e-5)

@@ -76,3 +76,36 @@ def _softmax(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value:
     over = net.ints(axes)
     e = net.op("Exp", net.op("Sub", value, net.op("ReduceMax", value, over, keepdims=1)))
     return Value(net.op("Div", e, net.op("ReduceSum", e, over, keepdims=1)), x.mask)
+
+
+def _per_place(net: Net, part: Layer, x: Value, count: int) -> list[str]:
+    """Trained arrays of the input's shape without the batch, with ones where an axis shares them."""
+    shared = part.get("shared_axes", [])
+    shape = net.graph.shape(x.name)[1:]
+    wanted = [1 if a + 1 in shared else size for a, size in enumerate(shape)]
+    return [
+        net.array(part.shaped(array, *wanted)[None], f"{part.name}.{i}") for i, array in enumerate(part.arrays(count))
+    ]
+
+
+@layer("ParametricSoftplus")
+def _parametric_softplus(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value:
+    """Of Keras 1: alpha times the softplus of beta times x."""
+    x = one(part, inputs)
+    part.used.update(("alpha_init", "beta_init"))
+    alpha, beta = _per_place(net, part, x, 2)
+    return Value(net.op("Mul", alpha, net.op("Softplus", net.op("Mul", beta, net.real(x.name)))), x.mask)
+
+
+@layer("SReLU")
+def _s_shaped(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value:
+    """Of Keras 1: x between two thresholds, and lines of other slopes beyond them."""
+    x = one(part, inputs)
+    part.used.update(("t_left_init", "a_left_init", "t_right_init", "a_right_init"))
+    left, below, width, above = _per_place(net, part, x, 4)
+    right = net.op("Add", left, net.op("Abs", width))
+    value = net.real(x.name)
+    middle = net.op("Min", net.op("Max", value, left), right)
+    under = net.op("Mul", below, net.op("Min", net.op("Sub", value, left), net.number(0.0)))
+    over = net.op("Mul", above, net.op("Relu", net.op("Sub", value, right)))
+    return Value(net.op("Add", middle, net.op("Add", under, over)), x.mask)

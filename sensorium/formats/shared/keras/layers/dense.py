@@ -14,7 +14,8 @@ from sensorium.formats.shared.keras.weights import Flat
 @layer("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "GaussianDropout", "GaussianNoise",
        "AlphaDropout", "ActivityRegularization", "Identity", "RandomFlip", "RandomRotation", "RandomZoom",
        "RandomTranslation", "RandomContrast", "RandomBrightness", "RandomSharpness", "RandomColorJitter",
-       "RandomErasing", "RandomSaturation", "RandomHue", "RandomGrayscale", "RandomShear", "RandomGaussianBlur",
+       "RandomHeight", "RandomWidth", "RandomErasing", "RandomSaturation", "RandomHue", "RandomGrayscale",
+       "RandomShear", "RandomGaussianBlur",
        "RandomPosterization", "RandomInvert", "RandomCrop", "RandomPerspective", "RandomElasticTransform",
        "RandomColorDegeneration", "RandAugment", "AugMix", "MixUp", "CutMix", "Solarization",
        "Equalization")  # fmt: skip
@@ -30,7 +31,7 @@ def whole_weights(part: Layer) -> None:
         raise part.fault("quantised weights are not converted")
 
 
-@layer("Dense")
+@layer("Dense", "TimeDistributedDense")
 def _dense(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value:
     x = one(part, inputs)
     units, bias = part.positive("units"), part.flag("use_bias", True)
