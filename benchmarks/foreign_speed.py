@@ -101,12 +101,16 @@ np.bool = bool
 import mxnet as mx
 symbol = glob.glob(path + "/*.json"); params = glob.glob(path + "/*.params")
 symbol = [s for s in symbol if not s.endswith("meta.json")]
-net = mx.gluon.SymbolBlock.imports(symbol[0], list(feeds), params[0])
-net.hybridize(static_alloc=True, static_shape=True)
-given = [mx.nd.array(v) for v in feeds.values()]
+stored = {k.split(":", 1)[-1]: v for k, v in mx.nd.load(params[0]).items()}
+net = mx.sym.load(symbol[0])
+bound = net.simple_bind(mx.cpu(), grad_req="null", **{k: v.shape for k, v in feeds.items()})
+for held in (bound.arg_dict, bound.aux_dict):
+    for name, value in held.items():
+        if name in stored:
+            value[:] = stored[name]
+given = {k: mx.nd.array(v) for k, v in feeds.items()}
 def run():
-    found = net(*given)
-    return [y.asnumpy() for y in (found if isinstance(found, (list, tuple)) else [found])]
+    return [y.asnumpy() for y in bound.forward(is_train=False, **given)]
 serve(run)
 """
 )

@@ -141,8 +141,6 @@ def multibox_detection(call: Call) -> str:
     )  # fmt: skip
 
     # The valid rows in their order first; what is behind them is -1.
-    numbers = call.add("Neg", _count(call, total))
-    plain = order_of(call, call.add("Add", call.add("Mul", score, call.number_like(0.0, score)), numbers), valid, total)
     number_valid = call.add("ReduceSum", call.cast(valid, np.int64), call.ints(1), keepdims=1)
     place = call.add(
         "Range",
@@ -150,9 +148,15 @@ def multibox_detection(call: Call) -> str:
         call.graph.add("Reshape", total, call.graph.constant(np.zeros(0, np.int64))),
         _scalar(call, 1),
     )
-    filled = call.add("Unsqueeze", call.add("Less", place, number_valid), columns)
+    ones = call.cast(valid, np.int64)
+    axis = _scalar(call, 1)
+    behind = call.add("CumSum", call.cast(call.add("Not", valid), np.int64), axis)
+    behind = call.add("Add", behind, number_valid)
+    to = call.add("Sub", call.add("Where", valid, call.add("CumSum", ones, axis), behind), call.ints(1))
     nothing = call.number_like(-1.0, rows)
-    unsorted = call.add("Where", filled, rows_of(call, rows, plain), nothing)
+    shown = call.add("Where", call.add("Unsqueeze", valid, columns), rows, nothing)
+    to = call.add("Expand", call.add("Unsqueeze", to, columns), call.dims(rows))
+    unsorted = call.add("ScatterElements", rows, to, shown, axis=1)
     if not 0 < overlap <= 1:
         return str(unsorted)
     ordered = rows_of(call, rows, order_of(call, score, valid, total))
