@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.status
     except BrokenPipeError:  # the reader of a pipe went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 141  # as a program that the signal ends: 0 would say of a failed verification that it passed
     except OSError as error:  # a folder that cannot be written, a disk that is full
         if debug:
             raise

@@ -118,6 +118,7 @@ def test_killed_at_random_instants(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_killed_at_twenty_random_instants(tmp_path: Path) -> None:
     killed_runs(tmp_path, 20)
 
