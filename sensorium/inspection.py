@@ -14,7 +14,7 @@ from sensorium.errors import InputError, SensoriumError, need
 from sensorium.formats import Graph, Options
 from sensorium.model import Model, open_model
 from sensorium.runs import Run
-from sensorium.tasks import options, to_json
+from sensorium.tasks import described, to_json
 
 
 def inspect(path: str | Path) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def inspect_model(model: Model) -> dict[str, Any]:
     try:
         FolderNets(model.path)
         if known:
-            report["options"] = {o.name: o.default for o in options(type(model.task()))}
+            report |= described(type(model.task()))
         report["sound"] = True
     except SensoriumError as error:
         report |= {"sound": False, "message": str(error)}

@@ -146,6 +146,17 @@ def options(task: type[Any]) -> list[Option]:
     ]
 
 
+def described(task: type[Any]) -> dict[str, Any]:
+    """The options of a task as JSON values.
+
+    Returns:
+        `options`, name to default, null for those that have none; `required`, the names of these.
+    """
+    found = options(task)
+    required = [o.name for o in found if o.default is inspect.Parameter.empty]
+    return {"options": {o.name: None if o.name in required else o.default for o in found}, "required": required}
+
+
 def to_json(result: Any) -> Any:
     """A result as JSON values: dataclasses become objects, arrays lists, pictures PNG data URLs, NaN null."""
     if dataclasses.is_dataclass(result) and not isinstance(result, type):
@@ -169,7 +180,7 @@ def table() -> list[dict[str, Any]]:
     """The table of tasks, generated from the code.
 
     Returns:
-        For each task: name, description, source, truth, metric, trainable, options.
+        For each task: name, description, source, truth, metric, trainable, options, required.
     """
     rows = []
     for name in names():
@@ -184,7 +195,7 @@ def table() -> list[dict[str, Any]]:
                 "truth": task.truth,
                 "metric": task.metric,
                 "trainable": recipe is not None,
-                "options": {o.name: o.default for o in options(task)},
+                **described(task),
             }
         )
     return rows
