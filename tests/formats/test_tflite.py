@@ -260,6 +260,8 @@ def test_loops(tmp_path: Path) -> None:
     x = array(3)
     found = convert(tmp_path, net.file(["x"], ["end"], condition, inner))(x=x)[0]
     np.testing.assert_allclose(found, x * 63, rtol=1e-5)
+    loop = next(n for n in formats.read([tmp_path / "m.tflite"]).nodes if n.op == "Loop")
+    assert len(loop.outputs) == 2, "what stays as it is goes not round"
 
 
 def test_lstm_with_a_limit_on_its_state(tmp_path: Path) -> None:

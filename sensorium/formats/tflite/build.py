@@ -221,6 +221,15 @@ class Builder:
     def results(self) -> list[str]:
         return [self.value(index) for index in self.source.outputs]
 
+    def handed_on(self, number: int) -> set[int]:
+        """The places of a graph's values that come out of it as they went in."""
+        if not 0 <= number < len(self.model.graphs):
+            raise InputError(f"corrupt: there is no graph {number}")
+        graph = self.model.graphs[number]
+        made = {index for operator in graph.operators for index in operator.outputs}
+        pairs = enumerate(zip(graph.inputs, graph.outputs))
+        return {place for place, (before, after) in pairs if before == after and before not in made}
+
     def inner(self, number: int, graph: Graph, values: Sequence[str]) -> list[str]:
         """Evaluate another graph of the model on values."""
         other = Builder(self.model, number, graph, self.options, self.depth + 1)

@@ -11,37 +11,49 @@ from sensorium.formats.tflite.schema import Operator
 
 
 def loop(b: Builder, o: Operator) -> None:
-    """WHILE: ONNX's Loop; the condition is evaluated before the first round and at the end of each."""
+    """WHILE: ONNX's Loop; the condition is evaluated before the first round and at the end of each.
+
+    What the body hands on as it came is no state of the loop: the body sees it from outside.
+    """
     condition, body_number = option(o, 0), option(o, 1)
     g = b.graph
     values = [b.value(i) for i in o.inputs]
     if len(o.outputs) != len(values):
         raise InputError(f"corrupt: takes {len(values)} values and gives {len(o.outputs)}")
     start = b.inner(condition, g, values)
+    handed = b.handed_on(body_number)
     body = g.subgraph()
     body.input(body.fresh("round"), (), np.int64)
     body.input(body.fresh("go"), (), np.bool_)
-    carried = []
-    for index, value in zip(o.inputs, values):
+    seen = []
+    for place, (index, value) in enumerate(zip(o.inputs, values)):
+        if place in handed:
+            seen.append(value)
+            continue
         tensor = b.tensor(index)
         shape = g.find_shape(value) or tensor.shape
         free = {axis: f"{tensor.name}_{axis}" for axis in range(len(shape))}
-        carried.append(body.input(body.fresh("carried"), shape, inside(tensor), free))
-    made = b.inner(body_number, body, carried)
+        seen.append(body.input(body.fresh("carried"), shape, inside(tensor), free))
+    made = b.inner(body_number, body, seen)
     if len(made) != len(values):
         raise InputError(f"corrupt: its body gives {len(made)} values, not {len(values)}")
     again = b.inner(condition, body, made)
     body.output(
         body.add("Squeeze", again[0]) if body.rank(again[0]) else body.add("Identity", again[0]), body.fresh("again")
     )
-    for value in made:
-        body.output(body.add("Identity", value), body.fresh("next"))
+    states = [place for place in range(len(values)) if place not in handed]
+    if not states:
+        raise InputError("corrupt: a loop that changes nothing")
+    for place in states:
+        body.output(body.add("Identity", made[place]), body.fresh("next"))
     go = g.add("Squeeze", start[0]) if g.rank(start[0]) else start[0]
-    found = g.add("Loop", "", go, *values, outputs=len(values), body=body)
-    for index, name in zip(o.outputs, found if isinstance(found, tuple) else (found,)):
+    found = g.add("Loop", "", go, *(values[place] for place in states), outputs=len(states), body=body)
+    after = dict(zip(states, found if isinstance(found, tuple) else (found,)))
+    for place, index in enumerate(o.outputs):
         tensor = b.tensor(index)
-        g.tell(name, tensor.shape, inside(tensor))
-        b.keep(index, name)
+        if place in after:
+            g.tell(after[place], tensor.shape, inside(tensor))
+        b.keep(index, after.get(place, values[place]))
 
 
 def branch(b: Builder, o: Operator) -> None:
