@@ -236,6 +236,7 @@ _FAMILIES: dict[str, dict[str, Any]] = {
     "Swin2SR": {**_SQUARE, "do_resize": None, "do_normalize": None, "pad": "symmetric", "size_divisor": 8},
     "TextNet": {**_SHORT, **_IMAGENET, "size": 640, "crop_size": 224, "resize": "textnet", "size_divisor": 32},
     "ViT": {**_SQUARE, **_HALF, "size": 224},
+    "VJEPA2": {**_SHORT, **_IMAGENET, "size": 292, "do_center_crop": True, "crop_size": 256},
     "VideoMAE": {**_SHORT, **_HALF, **_CROP_224, "size": 224},
     "Timesformer": {**_SHORT, **_IMAGENET, **_CROP_224, "size": 224},
     "Vilt": {**_SHORT, **_HALF, "size": 384, "resample": 3, "resize": "vilt", "size_divisor": 32},

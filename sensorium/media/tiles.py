@@ -148,12 +148,14 @@ def whole_patches(width: int, height: int, options: Mapping[str, Any]) -> tuple[
             `min_pixels` and `max_pixels`).
 
     Raises:
-        InputError: the picture is too narrow.
+        InputError: the picture is too narrow, or the limits are none.
     """
     step = int(options["patch_size"]) * int(options["merge_size"])
-    size = options.get("size") or {}
-    least = int(options.get("min_pixels") or size["shortest_edge"])
-    most = int(options.get("max_pixels") or size["longest_edge"])
+    size = options["size"]
+    least = int(options.get("min_pixels") or size.get("shortest_edge") or size.get("min_pixels") or 0)
+    most = int(options.get("max_pixels") or size.get("longest_edge") or size.get("max_pixels") or 0)
+    if least < 1 or most < least:
+        raise InputError(f"preprocessor_config.json: 'size' says how many pixels at least and at most, not {size!r}")
     if max(width, height) > 200 * min(width, height):
         raise InputError(f"a picture of {width} x {height} pixels is too narrow: at most 200 times as long as wide")
     across, down = round(width / step) * step, round(height / step) * step

@@ -157,8 +157,11 @@ def write(
         check_count(name, given.get(name))
     encoder = nets["vision_encoder"]
     feeds = {name: array for name, array in arrays.items() if name in encoder.inputs}
-    if feeds["pixel_values"].ndim == 3:
+    while feeds["pixel_values"].ndim < len(encoder.inputs["pixel_values"][0]):  # of pictures, and of prompts
         feeds["pixel_values"] = feeds["pixel_values"][None]
+    if "pixel_attention_mask" in encoder.inputs and "pixel_attention_mask" not in feeds:
+        kind = encoder.inputs["pixel_attention_mask"][1]
+        feeds["pixel_attention_mask"] = np.ones_like(feeds["pixel_values"][..., 0, :, :], dtype=kind)
     if encoder.inputs["pixel_values"][0][0] == 1:  # it takes one at a time
         each = [encoder({**feeds, "pixel_values": one[None]})["image_features"] for one in feeds["pixel_values"]]
         found = {"image_features": np.concatenate(each)}

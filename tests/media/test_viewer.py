@@ -82,6 +82,44 @@ def test_tiles_are_packed_without_their_black_edges() -> None:
     assert small.shape == (4 + 2,)
 
 
+class Net:
+    """A network of given inputs."""
+
+    def __init__(self, answer: Any, **inputs: int) -> None:
+        self.answer = answer
+        kinds = {"pixel_attention_mask": bool, "input_ids": np.int64}
+        self.inputs = {name: (["free"] * rank, kinds.get(name, np.float32)) for name, rank in inputs.items()}
+        self.outputs = ["logits"]
+        self.asked: list[dict[str, np.ndarray]] = []
+
+    def __call__(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self.asked.append(feeds)
+        return dict(self.answer(feeds))
+
+
+def test_the_vectors_of_a_picture_take_the_places_of_its_tokens() -> None:
+    """Also of a folder whose network takes pictures of several prompts, with masks."""
+    encoder = Net(lambda feeds: {"image_features": np.full((1, 2, 1), 50)}, pixel_values=5, pixel_attention_mask=4)
+    embed = Net(lambda feeds: {"inputs_embeds": feeds["input_ids"][..., None].astype(np.float32)}, input_ids=2)
+    ends = np.eye(len(TOKENS), dtype=np.float32)[[11, 1]]  # `what`, and the end
+
+    def decide(feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        said = feeds["inputs_embeds"].shape[1] > 4
+        return {"logits": np.repeat(ends[None, int(said) :][:, :1], feeds["inputs_embeds"].shape[1], axis=1)}
+
+    decoder = Net(decide, inputs_embeds=3, attention_mask=2)
+    nets = {"vision_encoder": encoder, "embed_tokens": embed, "decoder_model_merged": decoder}
+    assert viewer.sees(nets)
+    pixels = np.zeros((3, 4, 5), np.float32)
+    asked = writer("llava", eos_token_id=1)
+    found = viewer.write(nets, asked, {"pixel_values": pixels}, "is", {"max_new_tokens": 5})
+    assert found == [11, 1]
+    assert encoder.asked[0]["pixel_values"].shape == (1, 1, 3, 4, 5)
+    assert encoder.asked[0]["pixel_attention_mask"].shape == (1, 1, 4, 5)
+    assert decoder.asked[0]["inputs_embeds"][0, :, 0].tolist() == [0, 50, 50, 12]
+    assert decoder.asked[1]["inputs_embeds"][0, :, 0].tolist() == [0, 50, 50, 12, 11]  # there is no cache
+
+
 def test_a_writer_with_a_template_is_loaded_from_its_files() -> None:
     made = writer("llava", "{{ messages }}")
     assert made.templates == {"default": "{{ messages }}"}

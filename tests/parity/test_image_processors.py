@@ -232,6 +232,8 @@ def test_tiles_and_patches_equal_transformers(family: str, options: dict[str, An
     if family == "Qwen2VL":
         with pytest.raises(InputError, match="too narrow"):
             image.arrays(processor.to_dict(), picture)
+        with pytest.raises(InputError, match="how many pixels"):
+            image.arrays({**processor.to_dict(), "size": {"height": 9, "width": 9}}, Image.new("RGB", (9, 9)))
     if family == "LlavaNext":
         with pytest.raises(InputError, match="not whole tiles"):
             image.arrays({**processor.to_dict(), "image_grid_pinpoints": [[33, 32]]}, picture)

@@ -41,33 +41,6 @@ class Fits(nn.Module):
         return tuple(found[name] for name in self.names)
 
 
-def positions(table: torch.Tensor, shapes: torch.Tensor, max_length: int) -> torch.Tensor:
-    """SigLIP 2's places for pictures of different shapes, without a loop over the pictures.
-
-    The same as resizing the table (H, W, D) linearly, smoothed where it becomes smaller, to each of `shapes` (N, 2).
-
-    Returns:
-        (N, max_length, D), rows of the grid one after the other; the first place fills up the rest.
-    """
-    height, width = shapes[:, :1], shapes[:, 1:]
-    number = torch.arange(max_length, device=shapes.device)[None]
-    number = torch.where(number < height * width, number, 0)
-    rows, columns = number // width, number % width
-    down = _shares(rows, height, table.shape[0])
-    across = _shares(columns, width, table.shape[1])
-    return torch.einsum("nph,npw,hwd->npd", down, across, table)
-
-
-def _shares(place: torch.Tensor, count: torch.Tensor, old: int) -> torch.Tensor:
-    """The share (N, P, old) of each old place in the new ones, of which there are `count` (N, 1) in all."""
-    scale = old / count.to(torch.float32)
-    reach = scale.clamp(min=1.0)
-    middle = (place + 0.5) * scale
-    apart = torch.arange(old, device=place.device) + 0.5 - middle[..., None]
-    shares = (1 - (apart / reach[..., None]).abs()).clamp(min=0.0)
-    return shares / shares.sum(-1, keepdim=True)
-
-
 class Owl(nn.Module):
     """OWL-ViT, with the same texts for all pictures, read once."""
 
@@ -116,8 +89,7 @@ def parts(checkpoint: Checkpoint) -> dict[str, Part]:
         return {"model": grounded(checkpoint)}
     first = texts(checkpoint, PHRASES[:3]) | pictures(checkpoint, False)
     second = texts(checkpoint, PHRASES) | pictures(checkpoint, True)
-    if kind == "siglip2":
-        checkpoint.model.vision_model.embeddings.resize_positional_embeddings = positions
+    rewrites.apply(checkpoint.model)
     if kind in OWLS:
         module, names = Owl(checkpoint.model), ["logits", "pred_boxes"]
     else:

@@ -290,6 +290,38 @@ def _delta_scan(original: Callable[..., Any]) -> Callable[..., Any]:
     return delta_rule
 
 
+def positions(table: Tensor, shapes: Tensor, max_length: int) -> Tensor:
+    """SigLIP 2's places for pictures of different shapes, without a loop over the pictures.
+
+    The same as resizing the table (H, W, D) linearly, smoothed where it becomes smaller, to each of `shapes` (N, 2).
+
+    Returns:
+        (N, max_length, D), rows of the grid one after the other; the first place fills up the rest.
+    """
+    height, width = shapes[:, :1], shapes[:, 1:]
+    number = torch.arange(max_length, device=shapes.device)[None]
+    number = torch.where(number < height * width, number, 0)
+    rows, columns = number // width, number % width
+    down = _shares(rows, height, table.shape[0])
+    across = _shares(columns, width, table.shape[1])
+    return torch.einsum("nph,npw,hwd->npd", down, across, table)
+
+
+def _shares(place: Tensor, count: Tensor, old: int) -> Tensor:
+    """The share (N, P, old) of each old place in the new ones, of which there are `count` (N, 1) in all."""
+    scale = old / count.to(torch.float32)
+    reach = scale.clamp(min=1.0)
+    middle = (place + 0.5) * scale
+    apart = torch.arange(old, device=place.device) + 0.5 - middle[..., None]
+    shares = (1 - (apart / reach[..., None]).abs()).clamp(min=0.0)
+    return shares / shares.sum(-1, keepdim=True)
+
+
+def _any_shape(module: Any) -> None:
+    """SigLIP 2 resizes its table of places picture by picture."""
+    module.resize_positional_embeddings = positions
+
+
 # The axis of the heads, in what `apply_rotary_emb` is given.
 HEADS = {"DeepseekV2RotaryEmbedding": 1, "Llama4TextRotaryEmbedding": 2}
 SWINS = ("Swin", "Swinv2", "DonutSwin", "MaskFormerSwin")
@@ -302,6 +334,7 @@ REWRITES: dict[str, Callable[[Any], None]] = {
     "LongformerModel": _longformer,
     "NllbMoeExperts": _nllb_experts,
     "SwitchTransformersExperts": _switched_experts,
+    "Siglip2VisionEmbeddings": _any_shape,
     "ViltEmbeddings": _vilt_embeddings,
     "GroundingDinoModel": _grounded,
     "MMGroundingDinoModel": _grounded,

@@ -181,6 +181,38 @@ def expect_depth(folder: Path, sources: list[Any]) -> list[Any]:
     return answers
 
 
+def make_depth_pro(folder: Path) -> None:
+    """A tiny Depth Pro, whose nearness and angle are mostly above 0, so that there is a depth."""
+    import transformers as t
+
+    eye = {**SMALL, "model_type": "dinov2", "num_hidden_layers": 2, "mlp_ratio": 1}
+    config = {
+        "patch_size": 32, "fusion_hidden_size": 16, "intermediate_hook_ids": [1, 0], "merge_padding_value": 1,
+        "intermediate_feature_dims": [16, 16], "scaled_images_feature_dims": [16, 16, 16], "use_fov_model": True,
+        "num_fov_head_layers": 1, **{f"{part}_model_config": eye for part in ("image", "patch", "fov")},
+    }  # fmt: skip
+    maker("AutoModelForDepthEstimation", "depth_pro", ("ViT", square(128)), config)(folder)
+    model = t.DepthProForDepthEstimation.from_pretrained(folder)
+    for part, usual in ((model.head, 2.0), (model.fov_model.head, 60.0)):
+        *_, last = (layer for layer in part.modules() if hasattr(layer, "kernel_size"))
+        last.bias.data.fill_(usual)
+    model.save_pretrained(folder)
+
+
+def expect_inverse(folder: Path, sources: list[Any]) -> list[Any]:
+    """As Depth Pro's own processor, which needs torchvision."""
+    import torch
+
+    answers = []
+    for source in sources:
+        found, _, size = outputs(folder, "AutoModelForDepthEstimation", source)
+        focal = 0.5 * size[1] / torch.tan(0.5 * torch.deg2rad(found.field_of_view[0]))
+        near = found.predicted_depth[:1, None] * size[1] / focal
+        near = torch.nn.functional.interpolate(near, size, mode="bilinear")[0, 0]
+        answers.append({"predicted_depth": (1 / near.clamp(1e-4, 1e4)).numpy()})
+    return answers
+
+
 def expect_picture(folder: Path, sources: list[Any]) -> list[Any]:
     answers = []
     for source in sources:
@@ -234,10 +266,11 @@ def expect_video(folder: Path, sources: list[Any]) -> list[Any]:
     model, processor = loaded(folder, "AutoModelForVideoClassification")
     answers = []
     for source in sources:
-        count = model.config.num_frames
+        count = getattr(model.config, "num_frames", None) or model.config.frames_per_clip
         frames = [np.asarray(opened(source[i])) for i in np.linspace(0, 2 * count - 1, num=count, dtype=np.int64)]
         with torch.no_grad():
-            answers.append(labels(model(**processor(frames, return_tensors="pt")).logits[0].softmax(-1)))
+            pixels = processor(frames, return_tensors="pt")["pixel_values"]
+            answers.append(labels(model(**{model.main_input_name: pixels}).logits[0].softmax(-1)))
     return answers
 
 
@@ -280,6 +313,10 @@ def video(model_type: str, processor: str, **config: Any) -> Architecture:
     return Architecture(model_type, "video-classification", made, expect_video, clips, options)
 
 
+VJEPA2: dict[str, Any] = {
+    "crop_size": 32, "frames_per_clip": 4, "mlp_ratio": 2.0, "pred_hidden_size": 24, "pred_num_attention_heads": 2,
+    "pred_num_hidden_layers": 1, "pred_num_mask_tokens": 2, "pred_zero_init_mask_tokens": False, "num_pooler_layers": 1,
+}  # fmt: skip
 SWIN: dict[str, Any] = {"embed_dim": 16, "depths": [1, 2], "num_heads": [2, 4], "image_size": 32, "patch_size": 4,
                         "window_size": 4}  # fmt: skip
 PVT: dict[str, Any] = {"image_size": 64, "hidden_sizes": [16, 32, 40, 64], "depths": [1, 1, 1, 1],
@@ -365,6 +402,7 @@ ARCHITECTURES = [
     depth("dpt", "DPT", square(32), **{**SMALL, "num_hidden_layers": 4}, backbone_out_indices=[0, 1, 2, 3], **DPT),
     depth("depth_anything", "DPT", {**square(64), "keep_aspect_ratio": True, "ensure_multiple_of": 8},
           backbone_config=DINOV2, patch_size=8, reassemble_hidden_size=32, **DPT),
+    Architecture("depth_pro", "depth-estimation", make_depth_pro, expect_inverse, pictures),
     depth("glpn", "GLPN", {}, hidden_sizes=[16, 24, 32, 40], depths=[1, 1, 1, 1], num_attention_heads=[1, 2, 4, 5],
           decoder_hidden_size=16),
     depth("prompt_depth_anything", "PromptDepthAnything", square(64), backbone_config=DINOV2, patch_size=8,
@@ -379,6 +417,8 @@ ARCHITECTURES = [
     features("resnet", "ConvNext", CONVNEXT, pool=True, embedding_size=16, **FOUR),
     features("convnextv2", "ConvNext", CONVNEXT, **FOUR),
     features("vit", "ViT", square(32), pool=True, **SMALL),
+    features("siglip2_vision_model", "Siglip2", {"patch_size": 8, "max_num_patches": 16}, pool=True, num_patches=16,
+             **{name: value for name, value in SMALL.items() if name != "image_size"}),
     features("dinov3_vit", "ViT", square(32), **SMALL),
     features("dinov3_convnext", "ViT", square(32), pool=True, **FOUR),
     features("hiera", "Bit", BIG_CROP, image_size=[64, 64], embed_dim=16, depths=[1, 1, 1, 1]),
@@ -405,6 +445,7 @@ ARCHITECTURES = [
     features("levit", "Levit", BIG_CROP, **LEVIT),
     features("cvt", "ConvNext", CONVNEXT, embed_dim=[16, 32, 48], num_heads=[1, 2, 3], depth=[1, 2, 3]),
     video("videomae", "VideoMAE", num_frames=4),
+    video("vjepa2", "VideoMAE", **VJEPA2),
     video("timesformer", "VideoMAE", num_frames=4),
     video("vivit", "VideoMAE", num_frames=4, tubelet_size=[2, 8, 8]),
 ]  # fmt: skip

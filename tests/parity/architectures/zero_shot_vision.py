@@ -120,6 +120,14 @@ def groupvit(t: Any, folder: Path) -> tuple[Any, Any]:
     return t.GroupViTModel(config), t.CLIPImageProcessor(**SMALL)
 
 
+def two_made_apart(t: Any, folder: Path) -> tuple[Any, Any]:
+    tokenizer = word_pieces(folder, 77)
+    text = t.BertConfig(**TEXT, vocab_size=len(tokenizer), max_position_embeddings=80, initializer_range=LARGE)
+    vision = t.ViTConfig(**VISION, initializer_range=LARGE)
+    config = t.VisionTextDualEncoderConfig.from_vision_text_configs(vision, text, projection_dim=24)
+    return t.VisionTextDualEncoderModel(config), t.ViTImageProcessor(**SQUARE)
+
+
 def siglip(t: Any, folder: Path) -> tuple[Any, Any]:
     tokenizer = byte_pairs(folder, model_input_names=["input_ids"], pad_token="</s>")
     text = t.SiglipTextConfig(**clip_text(tokenizer, max_position_embeddings=64, projection_size=32))
@@ -285,6 +293,7 @@ ARCHITECTURES = [
     labels("chinese_clip", chinese_clip),
     labels("altclip", altclip),
     labels("align", align),
+    labels("vision-text-dual-encoder", two_made_apart),
     detect("owlvit", owl("OwlViT"), expect_owl, FOUND),
     detect("owlv2", owl("Owlv2"), expect_owl, FOUND),
     detect("grounding-dino", grounding("GroundingDino"), expect_grounding, GROUNDED),
