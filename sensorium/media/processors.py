@@ -200,6 +200,12 @@ _FAMILIES: dict[str, dict[str, Any]] = {
         "crop_size": 256,
         "steps": ("inner", "resize", "values"),
     },
+    "Pix2Struct": {
+        **_SQUARE,
+        "patch_size": {"height": 16, "width": 16},
+        "max_patches": 2048,
+        "is_vqa": False,
+    },
     "PoolFormer": {
         **_SHORT,
         **_IMAGENET,
@@ -435,7 +441,8 @@ def arrays(config: Mapping[str, Any], image: Image.Image) -> dict[str, np.ndarra
     """All that an image processor gives of one picture, by name.
 
     Nearly always `pixel_values` alone; SigLIP 2 gives patches with `pixel_attention_mask` and `spatial_shapes`,
-    ImageGPT the numbers of colours, `input_ids`, Qwen2-VL rows of patches with `image_grid_thw`, and families that cut
+    ImageGPT the numbers of colours, `input_ids`, Qwen2-VL rows of patches with `image_grid_thw`, Pix2Struct
+    `flattened_patches`, and families that cut
     pictures into tiles `pixel_values` of each, (tiles, 3, H, W), with their rows and columns, `tiles`, and the
     picture's height and width, `image_sizes`.
 
@@ -443,6 +450,8 @@ def arrays(config: Mapping[str, Any], image: Image.Image) -> dict[str, np.ndarra
         InputError: the configuration cannot be followed.
     """
     options = _resolve(config)
+    if options["family"] == "Pix2Struct":
+        return tiles.flattened(image, options)
     if "tiles" in options:
         pictures, grid = options["tiles"](image, options, _size(options["size"], "size", bool(options["square"])))
         found = np.stack([_values(picture, options) for picture in pictures])

@@ -184,3 +184,34 @@ def patches(pixels: np.ndarray, options: Mapping[str, Any]) -> dict[str, np.ndar
         "pixel_values": np.ascontiguousarray(found.reshape(down * across, -1)),
         "image_grid_thw": np.array([[1, down, across]], np.int64),
     }
+
+
+def flattened(image: Image.Image, options: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Pix2Struct: as many whole patches as there may be, each with its row and column before its numbers.
+
+    Args:
+        options: `patch_size`, `max_patches`, `do_normalize` (by the picture's own mean and deviation), and `is_vqa`.
+
+    Returns:
+        `flattened_patches` (patches, 2 + patch * patch * 3), without rows that fill up.
+
+    Raises:
+        InputError: the question would have to be drawn above the picture.
+    """
+    if options.get("is_vqa"):
+        raise InputError(
+            "preprocessor_config.json: 'is_vqa' draws the question above the picture, which is not done here"
+        )
+    down, across = int(options["patch_size"]["height"]), int(options["patch_size"]["width"])
+    most = int(options["max_patches"])
+    pixels = np.asarray(image, np.float32).transpose(2, 0, 1)
+    if options.get("do_normalize"):
+        pixels = (pixels - pixels.mean()) / max(pixels.std(), 1.0 / math.sqrt(pixels.size))
+    scale = math.sqrt(most * (down / image.height) * (across / image.width))
+    rows, columns = (max(min(int(scale * size), most), 1) for size in (image.height / down, image.width / across))
+    size = columns * across, rows * down
+    each = [Image.fromarray(channel).resize(size, Image.Resampling.BILINEAR) for channel in pixels]
+    found = np.stack([np.asarray(channel) for channel in each], axis=-1)
+    found = found.reshape(rows, down, columns, across, 3).transpose(0, 2, 1, 3, 4).reshape(rows * columns, -1)
+    places = np.stack(np.divmod(np.arange(rows * columns), columns), axis=1) + 1
+    return {"flattened_patches": np.concatenate([places, found], axis=1).astype(np.float32)}

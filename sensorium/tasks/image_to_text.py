@@ -61,6 +61,7 @@ class Task:
         "VisionEncoderDecoderModel",
         "BlipForConditionalGeneration",
         "GitForCausalLM",
+        "Pix2StructForConditionalGeneration",
         "Florence2ForConditionalGeneration",
         *viewer.ARCHITECTURES,
     )
@@ -82,7 +83,7 @@ class Task:
         return image.load(source)
 
     def prepare(self, source: Image.Image) -> Arrays:
-        """pixel_values: (3, H, W) float32, and what else the model takes of a picture."""
+        """pixel_values: (3, H, W) float32, or what else the model takes of a picture."""
         return processors.arrays(self.preprocessor, source)
 
     def prompt(self, words: str | None) -> list[int]:

@@ -100,10 +100,11 @@ def silent() -> Iterator[None]:
 
 
 def reason_of(error: BaseException) -> str:
-    """What an exporter stumbled over, in one line: what its innermost error says first."""
+    """What an exporter stumbled over, in one line: what its innermost error says first, and what a colon announces."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
-    text = " ".join(next((line for line in str(error).splitlines() if line.strip()), "").split())
+    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
     return text[:300] or type(error).__name__
 
 

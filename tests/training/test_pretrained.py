@@ -151,6 +151,33 @@ def test_a_model_that_generates_in_a_way_of_its_own_is_refused(tmp_path: Path) -
     assert not (tmp_path / "model").exists()
 
 
+def test_a_model_that_is_built_otherwise_is_refused_in_one_line(tmp_path: Path) -> None:
+    import transformers
+
+    config = transformers.MusicgenDecoderConfig(
+        vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16, num_codebooks=2
+    )
+    transformers.MusicgenForCausalLM(config).save_pretrained(tmp_path / "checkpoint")
+    with pytest.raises(Refused, match=r"MusicgenForCausalLM is built in a way that is not known here \(RuntimeError: "):
+        sensorium.convert(tmp_path / "checkpoint", out=tmp_path / "model")
+
+
+def test_what_made_up_inputs_lack_is_said(tmp_path: Path) -> None:
+    """By the model, where there is neither a task nor a processor."""
+    import transformers
+
+    sizes = {"prediction_length": 2, "context_length": 4, "lags_sequence": [1], "num_time_features": 1, "d_model": 8}
+    model = transformers.InformerForPrediction(transformers.InformerConfig(**sizes))
+    model.save_pretrained(tmp_path / "checkpoint")
+    with pytest.raises(Refused, match=r"InformerForPrediction: no inputs can be made .* 'past_time_features'"):
+        sensorium.convert(tmp_path / "checkpoint", out=tmp_path / "model")
+
+
+def test_the_reason_of_an_exporter_goes_on_after_a_colon() -> None:
+    assert export.reason_of(ValueError("the following:\n\n  - a size \n  - another")) == "the following: - a size"
+    assert export.reason_of(ValueError("\none line\nanother")) == "one line"
+
+
 def test_frames_are_called_pixel_values(tmp_path: Path) -> None:
     import transformers
 

@@ -20,9 +20,10 @@ import transformers
 
 from sensorium import files, model, verification
 from sensorium.conversion import compare, usual_inputs
-from sensorium.errors import Refused
+from sensorium.errors import Refused, SensoriumError
 from sensorium.nets.ort import OrtNet
 from sensorium.tasks import find, names
+from sensorium.training.export import reason_of
 from sensorium.training.fusions import graphs
 from sensorium.training.pretrained.checkpoint import Checkpoint, load
 from sensorium.training.pretrained.writing import write
@@ -74,7 +75,7 @@ def convert(
         inputs: dict[str, Any] = {}
         outputs: list[str] = []
         notes: list[str] = []
-        for stem, part in form.parts(checkpoint).items():
+        for stem, part in parts_of(form, checkpoint).items():
             path = new / "onnx" / f"{stem}.onnx"
             written = write(part, path, checkpoint.name, checkpoint.task)
             model.save_probe(new, path.name, written.feeds, written.expected)
@@ -134,6 +135,23 @@ def convert(
         "largest_difference": worst["largest_difference"],
         "allowed": allowed,
     }
+
+
+def parts_of(form: ModuleType, checkpoint: Checkpoint) -> dict[str, Any]:
+    """What a form makes of a checkpoint.
+
+    Raises:
+        Refused: the model is not built as the form takes it to be.
+    """
+    try:
+        found: dict[str, Any] = form.parts(checkpoint)
+    except SensoriumError:
+        raise
+    except Exception as error:  # of the model's own code, or of a part that it has not
+        raise Refused(
+            f"{checkpoint.name} is built in a way that is not known here ({type(error).__name__}: {reason_of(error)})"
+        ) from error
+    return found
 
 
 class Chain:

@@ -80,8 +80,6 @@ def show_template(folder: Path) -> None:
 def parts(checkpoint: Checkpoint) -> dict[str, Part]:
     model = checkpoint.model
     show_template(checkpoint.out)
-    if hasattr(model, "set_experts_implementation"):
-        model.set_experts_implementation("batched_mm")  # the others loop over what the data say, or need a GPU
     rewrites.apply(model)
     part = decoder_part(model)
     if not any(name.startswith("past_key_values") for name in part.inputs):

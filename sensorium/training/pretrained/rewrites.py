@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 def apply(model: nn.Module) -> bool:
     """Replace what a graph cannot express in all modules of a model; whether there was anything."""
+    if hasattr(model, "set_experts_implementation"):
+        model.set_experts_implementation("batched_mm")  # the others loop over what the data say, or need a GPU
     found = [module for module in model.modules() if type(module).__name__ in REWRITES]
     for module in found:
         REWRITES[type(module).__name__](module)

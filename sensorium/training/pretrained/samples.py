@@ -36,11 +36,9 @@ def inputs(
     Raises:
         Refused: nothing gives such inputs.
     """
-    ways = (
-        lambda other: by_task(task, other),
-        lambda other: by_processor(folder, other),
-        lambda other: by_config(model, other),
-    )
+    ways = [lambda other: by_processor(folder, other), lambda other: by_config(model, other)]
+    if task is not None:
+        ways.insert(0, lambda other: by_task(task, other))
     takes = arguments(model)
     problems = []
     for way in ways:
@@ -59,7 +57,8 @@ def inputs(
             problems.append(" ".join(str(error).split())[:200] or type(error).__name__)
             continue
         return tuple({name: batch[name] for name in needed or batch} for batch in (first, second))
-    raise Refused(f"{type(model).__name__}: no inputs can be made for it from the folder's files: {problems[0]}")
+    reason = problems[0 if task is not None else -1]
+    raise Refused(f"{type(model).__name__}: no inputs can be made for it from the folder's files: {reason}")
 
 
 def arguments(model: Any) -> set[str]:

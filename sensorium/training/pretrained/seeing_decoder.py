@@ -223,8 +223,6 @@ def required(model: Any) -> list[str]:
 def parts(checkpoint: Checkpoint) -> dict[str, Part]:
     model = checkpoint.model
     show_template(checkpoint.out)
-    if hasattr(model, "set_experts_implementation"):
-        model.set_experts_implementation("batched_mm")
     rewrites.apply(model)
     kind = str(checkpoint.config.get("model_type"))
     see = SEES.get(kind, _see)

@@ -86,6 +86,11 @@ def _git(model: Any, pixel_values: Tensor) -> Tensor:
     return model.git.image_encoder(pixel_values).last_hidden_state
 
 
+def _pix2struct(model: Any, flattened_patches: Tensor) -> Tensor:
+    mask = torch.ones_like(flattened_patches[..., 0])
+    return model.encoder(flattened_patches=flattened_patches, attention_mask=mask, return_dict=True).last_hidden_state
+
+
 class _Given(nn.Module):
     """In the place of a picture's encoder: what is given is its answer."""
 
@@ -118,8 +123,9 @@ ENCODERS: dict[str, Callable[..., Tensor]] = {
     "BlipForConditionalGeneration": _blip,
     "BlipForQuestionAnswering": _blip_question,
     "GitForCausalLM": _git,
+    "Pix2StructForConditionalGeneration": _pix2struct,
 }
-INPUTS = ("pixel_values", "input_ids", "attention_mask")
+INPUTS = ("pixel_values", "flattened_patches", "input_ids", "attention_mask")
 
 
 def parts(checkpoint: Checkpoint) -> dict[str, Part]:

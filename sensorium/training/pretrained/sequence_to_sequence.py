@@ -134,8 +134,6 @@ def split(x: torch.Tensor, heads: int) -> torch.Tensor:
 
 def parts(checkpoint: Checkpoint) -> dict[str, Part]:
     model = checkpoint.model
-    if hasattr(model, "set_experts_implementation"):
-        model.set_experts_implementation("batched_mm")
     if getattr(model.config, "attention_type", "") == "block_sparse":  # of BigBird, drawn at random for each length
         longest = (5 + 2 * model.config.num_random_blocks) * model.config.block_size
         model.get_encoder().set_attention_type("original_full")

@@ -363,6 +363,37 @@ def expect_florence(folder: Path, sources: list[Any]) -> list[Any]:
     return answers
 
 
+def make_pix2struct(folder: Path) -> None:
+    t, _ = seeded()
+    tokenizer = byte_pairs(folder)
+    text = {
+        "hidden_size": 32, "d_kv": 16, "d_ff": 37, "num_layers": 2, "num_heads": 2, "vocab_size": len(tokenizer),
+        "decoder_start_token_id": 0, "pad_token_id": 1, "eos_token_id": 2,
+    }  # fmt: skip
+    vision = {
+        "hidden_size": 32, "patch_embed_hidden_size": 3 * 64, "d_kv": 16, "d_ff": 37, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "seq_len": 64,
+    }  # fmt: skip
+    config = t.Pix2StructConfig(text_config=text, vision_config=vision)
+    model = decided(t.Pix2StructForConditionalGeneration(config))
+    model.generation_config = t.GenerationConfig(decoder_start_token_id=0, pad_token_id=1, eos_token_id=2)
+    model.save_pretrained(folder)
+    t.Pix2StructImageProcessorPil(patch_size={"height": 8, "width": 8}, max_patches=40).save_pretrained(folder)
+
+
+def expect_pix2struct(folder: Path, sources: list[Any]) -> list[Any]:
+    t, torch = seeded()
+    model = t.Pix2StructForConditionalGeneration.from_pretrained(folder).eval()
+    processor = t.Pix2StructImageProcessorPil.from_pretrained(folder)
+    tokenizer = t.AutoTokenizer.from_pretrained(folder)
+    answers = []
+    for source in sources:
+        with torch.no_grad():
+            found = model.generate(**processor(opened(source), return_tensors="pt"), max_new_tokens=NEW)
+        answers.append({"generated_text": tokenizer.decode(found[0], skip_special_tokens=True)})
+    return answers
+
+
 WRITE: dict[str, Any] = {"max_new_tokens": NEW}
 
 
@@ -380,6 +411,7 @@ ARCHITECTURES = [
     captioner("vision-encoder-decoder (deit, trocr)", make_trocr, beams=2),
     captioner("vision-encoder-decoder (donut-swin, mbart)", make_donut, "<s_docvqa>"),
     Architecture("florence2", "image-to-text", make_florence, expect_florence, pictures, {**WRITE, "num_beams": 3}),
+    Architecture("pix2struct", "image-to-text", make_pix2struct, expect_pix2struct, pictures, WRITE),
     Architecture("vilt", "visual-question-answering", make_vilt, expect_vilt, asked),
     Architecture("blip", "visual-question-answering", make_blip_question, expect_blip_question, asked, WRITE),
     Architecture("layoutlm", DOCUMENT, make_layoutlm, expect_layout, documents, {"top_k": 2}),

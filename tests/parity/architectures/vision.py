@@ -193,7 +193,7 @@ def make_depth_pro(folder: Path) -> None:
     }  # fmt: skip
     maker("AutoModelForDepthEstimation", "depth_pro", ("ViT", square(128)), config)(folder)
     model = t.DepthProForDepthEstimation.from_pretrained(folder)
-    for part, usual in ((model.head, 2.0), (model.fov_model.head, 60.0)):
+    for part, usual in ((model.head, 9.0), (model.fov_model.head, 60.0)):
         *_, last = (layer for layer in part.modules() if hasattr(layer, "kernel_size"))
         last.bias.data.fill_(usual)
     model.save_pretrained(folder)
