@@ -147,7 +147,9 @@ def _weights(file: File, model: dict[str, Any]) -> Iterator[tuple[str, np.ndarra
             array = np.frombuffer(data, np.dtype("|u1" if stored == "bool" else stored).newbyteorder("<"), count, at)
             at += size
             if "scale" in quantised:
-                array = array.astype(np.float32) * np.float32(quantised["scale"]) + np.float32(quantised["min"])
+                array = array.astype(np.float64) * float(quantised["scale"]) + float(quantised["min"])
+                if dtype == "int32":  # as Math.round
+                    array = np.floor(array + 0.5)
             kind = {"bool": np.bool_, "int32": np.int32, "uint8": np.uint8}.get(dtype, np.float32)
             yield name, array.astype(kind).reshape(weight["shape"])
         if at != len(data):

@@ -214,6 +214,24 @@ def test_a_graph(tmp_path: Path) -> None:
     np.testing.assert_allclose(run(graph, X), np.maximum(X @ KERNEL, 0), rtol=1e-6)
 
 
+def test_whole_numbers_that_were_quantised_are_rounded(tmp_path: Path) -> None:
+    nodes = {
+        "node": [
+            graph_nodes()["node"][0],
+            node("k", "Const", dtype={"type": "DT_INT32"}),
+            node("axis", "Const", dtype={"type": "DT_INT32"}),
+            node("y", "GatherV2", "x", "k", "axis"),
+        ]
+    }
+    more = {
+        "k": {"dtype": "int32", "quantization": {"dtype": "uint8", "scale": 2 / 255, "min": 0}},
+        "axis": {"dtype": "int32"},
+    }
+    weights = {"k": np.array([0, 254, 127], np.uint8), "axis": np.array(1, np.int32)}
+    found = run(formats.read([tfjs(tmp_path, nodes, weights, **more)]), X)
+    np.testing.assert_array_equal(found, X[:, [0, 2, 1]])
+
+
 @pytest.mark.parametrize(
     ("op", "words"), [("Teleport", "'y' .Teleport.*not known"), ("WriteFile", "refused"), ("FusedBatchNorm", "'y'")]
 )
