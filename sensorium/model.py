@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from sensorium import files, tasks
-from sensorium.errors import InputError
+from sensorium.errors import InputError, SensoriumError
 from sensorium.nets import FolderNets, Settings
 from sensorium.version import __version__
 
 MANIFEST = "sensorium.json"
 VERIFICATION = "verification.json"
+# A network's outputs may be off by so much of their largest in another engine, in half the digits.
+FAR = 0.5
 PROBES = "probes"
 # Files that a task may read, of those a Hugging Face folder has.
 TEXT_LIMIT = 256 << 20
@@ -121,7 +124,20 @@ class Model:
 
     def nets(self, settings: Settings | None = None) -> FolderNets:
         """The networks of the folder, opened when first used."""
-        return FolderNets(self.path, settings)
+        return FolderNets(self.path, settings, self._hold)
+
+    def _hold(self, path: Path, net: Any) -> None:
+        """See that an engine gives about the outputs that were kept: OpenVINO computes whole numbers of 64 bits in 32,
+        and a network that hashes words would answer with anything.
+
+        Raises:
+            InputError: it does not.
+        """
+        kept, task = load_probe(self.path, path.name), None
+        with contextlib.suppress(SensoriumError):  # the folder may not say its task
+            task = self.task()
+        if kept is not None and not difference(task, kept[1], net(kept[0])) <= FAR:
+            raise InputError(f"{path}: OpenVINO gives other outputs for this network: run it with engine 'onnxruntime'")
 
     @property
     def stamp(self) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from sensorium.errors import InputError, MissingError
 from sensorium.nets import bound
@@ -38,14 +39,18 @@ class FolderNets(Mapping[str, Opened]):
         settings: the engine, the device, the threads, and the precision: None takes fp32, or what there is where there
             is no fp32. A file that does not exist in the precision asked for is taken in fp32, as long as one file has
             that precision.
+        check: sees each network that another engine than ONNX Runtime opened, with its file, and may refuse it.
 
     Raises:
         InputError: the folder holds no network.
         MissingError: no network has this precision.
     """
 
-    def __init__(self, folder: Path, settings: Settings | None = None) -> None:
+    def __init__(
+        self, folder: Path, settings: Settings | None = None, check: Callable[[Path, Any], None] | None = None
+    ) -> None:
         self.settings = settings or Settings()
+        self.check = check
         if self.settings.precision == "bf16" and self.settings.engine != "openvino":
             raise InputError("bf16 is computed by OpenVINO: ask for engine 'openvino', too")
         precision = None if self.settings.precision == "bf16" else self.settings.precision
@@ -75,6 +80,8 @@ class FolderNets(Mapping[str, Opened]):
             how = self.settings
             if how.engine == "openvino":
                 net: OrtNet | OpenVinoNet = OpenVinoNet(self.paths[name], how.threads, how.precision == "bf16")
+                if self.check is not None:
+                    self.check(self.paths[name], net)
             else:
                 net = OrtNet(self.paths[name], how.threads, how.device or "cpu")
             self._open[name] = self.bound(net)
