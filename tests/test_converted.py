@@ -265,6 +265,11 @@ def test_a_sound_classifier_of_features(tmp_path: Path) -> None:
     told = {"task": "audio-classification", "labels": tmp_path / "labels.json"}
     with pytest.raises(InputError, match=r"--rate HZ; how the features .* takes are made: --features FILE"):
         sensorium.convert(tmp_path / "net.pb", out=tmp_path / "m", **told)
+    for key, value, message in (("n_mels", "many", "cannot be made so"), ("n_mels", 20, "does not take"),
+                                ("sampling_rate", 7, "not possible"), ("logarithm", "ld", "none of")):  # fmt: skip
+        (tmp_path / "wrong.json").write_text(json.dumps(settings | {key: value}))
+        with pytest.raises(InputError, match=message):
+            sensorium.convert(tmp_path / "net.pb", out=tmp_path / "m", features=tmp_path / "wrong.json", **told)
     sensorium.convert(tmp_path / "net.pb", out=tmp_path / "m", features=tmp_path / "features.json", **told)
     bound = json.loads((tmp_path / "m" / "bindings.json").read_text())["inputs"]["input_features"]
     assert (bound["axes"], bound["length"], bound["fill"]) == ("NTF1", 12, pytest.approx(np.log(1e-4)))

@@ -45,8 +45,13 @@ def bind(graph: Graph, told: Told, found: Binding) -> list[str]:
 
 def _arrange(graph: Graph, told: Told, entry: Input, settings: dict[str, Any], found: Binding) -> None:
     """Along which axes the network takes what is prepared, and how long it has to be."""
-    rate = audio.sampling_rate(settings)
-    quiet, longer = (audio.features(settings, Audio(np.zeros(n * rate, np.float32), rate)) for n in (2, 3))
+    try:
+        rate = audio.sampling_rate(settings)
+        if not 100 <= rate <= 1_000_000:
+            raise InputError(f"{rate} samples a second are not possible: --rate HZ")
+        quiet, longer = (audio.features(settings, Audio(np.zeros(n * rate, np.float32), rate)) for n in (2, 3))
+    except (ValueError, TypeError, ArithmeticError, AttributeError) as error:  # of numbers that make no sense
+        raise InputError(f"{told.features}: features cannot be made so: {' '.join(str(error).split())[:120]}") from None
     name = next(key for key in quiet if key.startswith("input_"))
     given, more = quiet[name].shape, longer[name].shape
     # The axis of time is the one that grows; where a feature extractor fills all up to one length, the longer one.
