@@ -17,6 +17,7 @@ from sensorium.training import export
 from sensorium.training.plan import Part
 from sensorium.training.pretrained import forms, writing
 from sensorium.training.pretrained.checkpoint import read_weights
+from sensorium.training.pretrained.decoder import cache_sizes
 from tests.parity.architectures import examples
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -176,6 +177,29 @@ def test_what_made_up_inputs_lack_is_said(tmp_path: Path) -> None:
 def test_the_reason_of_an_exporter_goes_on_after_a_colon() -> None:
     assert export.reason_of(ValueError("the following:\n\n  - a size \n  - another")) == "the following: - a size"
     assert export.reason_of(ValueError("\none line\nanother")) == "one line"
+
+
+def test_a_layer_that_keeps_more_than_keys_and_values_has_no_cache() -> None:
+    import transformers
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    mamba = {"mamba_n_heads": 2, "mamba_d_head": 8, "mamba_d_ssm": 16, "mamba_n_groups": 1, "mamba_d_state": 4}
+    both = transformers.FalconH1Config(**sizes, **mamba, num_key_value_heads=2, head_dim=8, vocab_size=40)
+    assert cache_sizes(transformers.FalconH1ForCausalLM(both).eval()) is None
+    plain = transformers.LlamaConfig(**sizes, num_key_value_heads=1, vocab_size=40)
+    assert cache_sizes(transformers.LlamaForCausalLM(plain).eval()) == [((1, 8), (1, 8))]
+
+
+def test_attention_by_random_hashes_is_refused(tmp_path: Path) -> None:
+    import transformers
+
+    config = transformers.ReformerConfig(
+        attn_layers=["lsh"], axial_pos_embds=False, hidden_size=16, attention_head_size=8, feed_forward_size=16,
+        num_attention_heads=2, num_buckets=2, vocab_size=40, max_position_embeddings=64,
+    )  # fmt: skip
+    transformers.ReformerForSequenceClassification(config).save_pretrained(tmp_path / "checkpoint")
+    with pytest.raises(Refused, match="hashes that it draws at random"):
+        sensorium.convert(tmp_path / "checkpoint", out=tmp_path / "model")
 
 
 def test_frames_are_called_pixel_values(tmp_path: Path) -> None:

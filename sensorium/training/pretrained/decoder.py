@@ -153,6 +153,8 @@ def write_first(part: Part, path: Path) -> None:
 
 def cache_sizes(model: Any) -> list[tuple[tuple[int, int], tuple[int, int]]] | None:
     """Heads and width of the keys and of the values of each layer; None where it keeps something else."""
+    from transformers import DynamicCache
+
     try:
         with torch.no_grad():
             cache = model(input_ids=torch.tensor([[3, 4, 5]]), use_cache=True).past_key_values
@@ -160,6 +162,11 @@ def cache_sizes(model: Any) -> list[tuple[tuple[int, int], tuple[int, int]]] | N
     except (AttributeError, TypeError):  # no cache, or one of another kind
         return None
     if any(tensor is None or tensor.ndim != 4 or tensor.shape[2] != 3 for pair in pairs for tensor in pair):
+        return None
+    try:  # some layers keep more than these
+        with torch.no_grad():
+            model(input_ids=torch.tensor([[6]]), past_key_values=DynamicCache(pairs), use_cache=True)
+    except Exception:  # of whatever the model's code misses
         return None
     return [((k.shape[1], k.shape[3]), (v.shape[1], v.shape[3])) for k, v in pairs]
 

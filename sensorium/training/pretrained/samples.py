@@ -132,6 +132,7 @@ def free_axes(first: Batch, second: Batch) -> dict[str, dict[int, str]]:
     """The axes that vary: the first, and those in which two batches of other sizes differ."""
     usual = {"input_ids": {1: "sequence_length"}, "attention_mask": {1: "sequence_length"},
              "token_type_ids": {1: "sequence_length"}, "bbox": {1: "sequence_length"},
+             "flattened_patches": {1: "sequence_length"},
              "pixel_values": {2: "height", 3: "width"}, "input_values": {1: "samples"},
              "input_features": {1: "frames", 2: "frames"}}  # fmt: skip
     found = {}

@@ -66,6 +66,8 @@ def parts(checkpoint: Checkpoint) -> dict[str, Part]:
         raise Refused(
             f"{checkpoint.name} generates in a way that is not known here: one forward pass of it would be of no use"
         )
+    if any(hasattr(module, "num_hashes") for module in model.modules()):  # of Reformer, for texts of some length
+        raise Refused(f"{checkpoint.name} attends by hashes that it draws at random, which is not exported")
     first, second = checkpoint.inputs
     try:
         with torch.no_grad():

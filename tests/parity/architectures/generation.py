@@ -32,6 +32,13 @@ ROUTED = {
 LATENT = {
     **COMMON, "kv_lora_rank": 8, "q_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 8, "v_head_dim": 8,
 }  # fmt: skip
+DELTA = {
+    "linear_num_value_heads": 4, "linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8,
+    "layer_types": ["linear_attention", "full_attention"],
+}  # fmt: skip
+MAMBA_HEADS = {
+    "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_n_groups": 1, "mamba_d_state": 8, "mamba_chunk_size": 8,
+}  # fmt: skip
 DECODERS: dict[str, dict[str, Any]] = {
     "gpt2": OLD,
     "gpt_neo": {
@@ -143,6 +150,36 @@ DECODERS: dict[str, dict[str, Any]] = {
     "roc_bert": {**COMMON, "is_decoder": True},
     "xlm-roberta-xl": {**COMMON, "is_decoder": True},
     "xmod": {**COMMON, "is_decoder": True, "languages": ["en_XX"], "default_language": "en_XX"},
+    "mamba2": {
+        "hidden_size": 32, "num_hidden_layers": 2, "state_size": 8, "num_heads": 4, "head_dim": 16, "n_groups": 2,
+        "chunk_size": 8, "initializer_range": LARGE,
+    },
+    "qwen3_5_text": {**WIDE, **DELTA},
+    "qwen3_next": {**WIDE, **DELTA, **EXPERTS, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16},
+    "nemotron_h": {
+        **WIDE, "mamba_num_heads": 4, "mamba_head_dim": 16, "n_groups": 1, "ssm_state_size": 8, "chunk_size": 8,
+        "layers_block_type": ["mamba", "attention"], "use_mamba_kernels": False,
+    },
+    "bamba": {**GROUPED, **MAMBA_HEADS, "attn_layer_indices": [1]},
+    "granitemoehybrid": {
+        **MIXED, **MAMBA_HEADS, "shared_intermediate_size": 16, "layer_types": ["mamba", "attention"],
+    },
+    "lfm2_moe": {
+        **MIXED, "num_experts": 4, "moe_intermediate_size": 16, "num_dense_layers": 1,
+        "layer_types": ["conv", "full_attention"],
+    },
+    "glm4_moe_lite": {**LATENT, **ROUTED, "num_key_value_heads": 4},
+    "cwm": WIDE,
+    "hunyuan_v1_moe": {**WIDE, "intermediate_size": 48, "num_experts": 4, "moe_topk": 2},
+    "hyperclovax": GROUPED,
+    "granite_swa": SLIDING,
+    "exaone_moe": {**ROUTED, "head_dim": 8, "num_experts": 4},
+    "solar_open": {**ROUTED, "head_dim": 8},
+    "youtu": {**LATENT, "num_key_value_heads": 4},
+    "qwen3_5_moe_text": {
+        **WIDE, **DELTA, **EXPERTS, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16,
+    },
+    "iquestcoder": WIDE,
 }  # fmt: skip
 PLAIN = {"num_layers": 2, "num_heads": 4, "d_model": 32, "d_kv": 8, "d_ff": 37, "initializer_factor": 5.0}
 PAIRED = {
