@@ -229,14 +229,17 @@ def verify(
         `verdict` (`pass`, `fail` or `unverified`), `files`, and with data `metrics`.
 
     Raises:
-        InputError: there is no model at this path, or the data cannot be read.
+        InputError: there is no model at this path, or the data cannot be read or is not named.
     """
+    from sensorium.errors import InputError
     from sensorium.evaluation import evaluate as measure
     from sensorium.model import open_model
     from sensorium.nets import Settings
     from sensorium.verification import verify as check
 
     folder = open_model(model)
+    if data is None and (split or precision):
+        raise InputError("a split or precision says what to measure: name the data, too")
     found = None
     if data is not None and check(folder)["verdict"] != "fail":
         recorded = folder.verification.get("data", {}).get("split")

@@ -6,11 +6,13 @@ import inspect
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 from sensorium.errors import InputError, SensoriumError
+from sensorium.nets import FolderNets
 from sensorium.nets.ort import available_cores
 from sensorium.ops import batches, bootstrap
 from sensorium.ops.batches import collate as collate
@@ -41,16 +43,36 @@ def _run(
         return []
     several = getattr(task, "predict", None)
     if several is not None:
-        answers: list[Any] = several(nets, list(sources), **given)
+        with _fitting(task, nets):
+            answers: list[Any] = several(nets, list(sources), **given)
         return answers
     if "model" not in nets:
         raise InputError(f"{task.name} runs one network, onnx/model.onnx; this folder has {', '.join(nets)}")
     net = nets["model"]
-    items = [task.prepare(source) for source in sources] if items is None else items
-    results: list[Any] = [None] * len(items)
-    for i, outputs in batches.outputs(net, items, task.padding, len(items)):
-        results[i] = task.decode(outputs, sources[i], **given)
+    with _fitting(task, nets):
+        items = [task.prepare(source) for source in sources] if items is None else items
+        results: list[Any] = [None] * len(items)
+        for i, outputs in batches.outputs(net, items, task.padding, len(items)):
+            results[i] = task.decode(outputs, sources[i], **given)
     return results
+
+
+@contextmanager
+def _fitting(task: Task, nets: Nets) -> Iterator[None]:
+    """Say in one line that a folder's network is not one for the task, as when another task is asked of it.
+
+    Raises:
+        InputError: the task stumbled over what the network takes or gives.
+    """
+    try:
+        yield
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        if not isinstance(nets, FolderNets):  # a network in training: whoever writes it wants to see where
+            raise
+        raise InputError(
+            f"{task.name} cannot use what the networks of this model take or give ({type(error).__name__}: {error}): "
+            "is it a model for this task?"
+        ) from error
 
 
 def check_options(task: Task, given: Collection[str]) -> None:

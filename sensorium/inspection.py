@@ -121,8 +121,11 @@ def write_page(path: str | Path, out: str | Path) -> dict[str, Any]:
     """
     place = Path(path)
     report = inspect(place)
+    if report["kind"] == "run" and report["model"]:
+        place = Path(report["model"])
+        report = inspect(place)
     if report["kind"] not in ("network", "model"):
-        raise InputError(f"{place}: a page shows a network or a model folder; this is a {report['kind']}")
+        raise InputError(f"{place}: a page shows a network or a model folder; this is neither")
     networks: dict[str, list[Box]] = {}
     shapes: dict[str, str] = {}
     if report["kind"] == "model":

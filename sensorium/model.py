@@ -36,7 +36,10 @@ class FolderFiles(Mapping[str, Any]):
         if name not in self:
             raise KeyError(name)
         if name.endswith(".json") and name != "tokenizer.json":
-            return files.read_json(path)
+            found = files.read_json(path)
+            if name.endswith("config.json") and not isinstance(found, dict):
+                raise InputError(f"{path}: should hold an object")
+            return found
         if path.stat().st_size > TEXT_LIMIT:
             raise InputError(f"{path}: larger than {TEXT_LIMIT >> 20} MB")
         if name.endswith(".safetensors"):
@@ -84,9 +87,7 @@ class Model:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        found = self.files.get("config.json", {})
-        if not isinstance(found, dict):
-            raise InputError(f"{self.path / 'config.json'}: should hold an object")
+        found: dict[str, Any] = self.files.get("config.json", {})
         return found
 
     @cached_property

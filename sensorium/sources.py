@@ -120,6 +120,8 @@ def _named(kind: str, name: str) -> Iterator[tuple[str, Any]]:
     elif _is_file(name):
         with open(name, encoding="utf-8-sig") as lines:
             yield from _lines(lines, name)
+    elif name and _is_folder(name):
+        raise InputError(f"{name}: is a folder: name the files in it (a text goes through standard input, `-`)")
     elif Path(name).suffix.lower() in TEXT_FILES and not any(c.isspace() for c in name):
         raise InputError(f"{name}: no such file (a text that only looks like one goes through standard input, `-`)")
     else:
@@ -149,11 +151,20 @@ def _is_file(name: str) -> bool:
         return False
 
 
+def _is_folder(name: str) -> bool:
+    try:
+        return len(name) < 4096 and "\0" not in name and Path(name).is_dir()
+    except OSError:
+        return False
+
+
 def _files(kind: str, name: str) -> Iterator[tuple[str, Any]]:
     """Pictures or sounds that a name stands for."""
     if name == "-":
         yield "-", sys.stdin.buffer.read()
         return
+    if not name:  # as an unset variable of a shell leaves it: not the folder we are in
+        raise InputError(f"the name of the {kind} file is empty")
     path = Path(name)
     if path.is_dir():
         found = [str(p) for p in sorted(path.rglob("*")) if p.suffix.lower() in ENDINGS[kind] and p.is_file()]

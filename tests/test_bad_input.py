@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -77,9 +79,19 @@ CALLS = {
     "predict: no such option": ("predict {image} {bad}/good.png --beams 3", 2),
     "predict: nowhere to draw": ("predict {image} {bad}/good.png --draw {bad}/text.png/drawn", 2),
     "predict: empty model folder": ("predict {bad}/not-a-model x", 2),
+    "predict: no name": ("predict {image} {bad}/good.png {nothing}", 2),
+    "predict: too many threads": ("predict {image} {bad}/good.png --threads 9999", 2),
+    "predict: nothing to write": ("predict {image} {bad}/nowhere.png --out {bad}/answers.jsonl", 2),
+    "predict: a folder for a text": ("predict {text} {bad}/photos", 2),
+    "predict: another kind of answer": ("predict {image} {bad}/good.png --task object-detection", 2),
+    "predict: another kind of network": ("predict {text} words --task text-generation", 2),
     "predict: broken network": ("predict {bad}/broken-model x", 2),
     "verify: no model": ("verify {bad}/nowhere", 2),
     "verify: nothing recorded": ("verify {bad}/broken-model", 1),
+    "verify: nothing to measure with": ("verify {text} --precision int8", 2),
+    "bench: another task's network": ("bench {image} --task object-detection", 2),
+    "bench: no time": ("bench {image} --seconds 0", 2),
+    "tune: no time": ("tune {image} --seconds -1", 2),
     "compare: different tasks": ("compare {text} {image} {data}", 2),
     "compare: no model": ("compare {text} {bad}/nowhere {data}", 2),
     "inspect: nothing there": ("inspect {bad}/nowhere", 2),
@@ -100,7 +112,7 @@ def test_one_line_and_nothing_written(
     name: str, bad: Path, models: Callable[[str], Trained], capsys: pytest.CaptureFixture[str]
 ) -> None:
     text, status = CALLS[name]
-    places = {"bad": str(bad), "text": "", "image": "", "data": ""}
+    places = {"bad": str(bad), "text": "", "image": "", "data": "", "nothing": ""}
     if "{text}" in text or "{data}" in text:
         trained = models("text-classification")
         places |= {"text": str(trained.run), "data": str(trained.data)}
@@ -127,8 +139,6 @@ def test_a_single_pixel_is_answered(bad: Path, models: Callable[[str], Trained])
 def test_bad_ones_among_good_ones(
     bad: Path, models: Callable[[str], Trained], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import json
-
     run = str(models("image-classification").run)
     files = [str(bad / n) for n in ("good.png", "cut.png", "one.png", "empty.png")]
     capsys.readouterr()
@@ -154,3 +164,37 @@ def test_a_label_without_its_picture_is_never_silent(tmp_path: Path, capsys: pyt
     assert main(arguments) == 2
     assert "1.png" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_name_leaves_earlier_answers(bad: Path, models: Callable[[str], Trained]) -> None:
+    out, run = bad / "answers.jsonl", str(models("image-classification").run)
+    assert main(["predict", run, str(bad / "good.png"), "--out", str(out)]) == 0
+    kept = out.read_text()
+    assert main(["predict", run, str(bad / "nowhere.png"), "--out", str(out)]) == 2
+    assert out.read_text() == kept
+
+
+def test_nothing_but_json_where_json_is_asked(
+    models: Callable[[str], Trained], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    trained = models("text-classification")
+    capsys.readouterr()
+    assert main(["tune", str(trained.run), "--forget", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["forgotten"] is False
+    assert main(["evaluate", str(trained.run), str(trained.data), "--min", "beauty=1", "--json"]) == 2
+    assert not capsys.readouterr().out
+    page = tmp_path / "run.html"
+    assert main(["inspect", str(trained.run), "--html", str(page), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["kind"] == "model"
+    assert "<svg" in page.read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+def test_a_file_of_settings_that_is_a_list(
+    name: str, models: Callable[[str], Trained], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(models("text-classification").run / "model", tmp_path / "model")
+    (tmp_path / "model" / name).write_text("[1, 2]")
+    capsys.readouterr()
+    assert main(["predict", str(tmp_path / "model"), "some words"]) == 2
+    assert f"{name}: should hold an object" in capsys.readouterr().err

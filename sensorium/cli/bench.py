@@ -14,6 +14,7 @@ from sensorium.cli.options import (
     add_settings,
     add_task_options,
     given_parts,
+    positive,
     settings_of,
     task_options,
 )
@@ -23,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="model or run folder")
     parser.add_argument("source", metavar="SOURCE", nargs="*", help="what to answer (default: something made up)")
     parser.add_argument("--task", metavar="TASK", help="another task that the model can do")
-    parser.add_argument("--seconds", type=float, default=1.0, metavar="S", help="for each measurement (default 1)")
+    parser.add_argument("--seconds", type=positive, default=1.0, metavar="S", help="for each measurement (default 1)")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     add_settings(parser)
 

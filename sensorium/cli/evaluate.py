@@ -58,6 +58,9 @@ def run(given: argparse.Namespace) -> int:
             progress=bar.update,
             **task_options(given),
         )
+    for name, _ in (*given.min, *given.max):
+        if name not in found.metrics:
+            raise InputError(f"there is no metric '{name}'; there are: {', '.join(found.metrics)}")
     report = found.to_json()
     if given.json:
         print(text.document(report))
@@ -67,8 +70,6 @@ def run(given: argparse.Namespace) -> int:
         print("worst: " + ", ".join(str(w["id"]) for w in report["worst"][:5]))
     for demanded, sign in ((given.min, 1), (given.max, -1)):
         for name, limit in demanded:
-            if name not in found.metrics:
-                raise InputError(f"there is no metric '{name}'; there are: {', '.join(found.metrics)}")
             value = found.metrics[name]["value"]
             if not sign * value >= sign * limit:
                 raise Refused(f"{name} is {value:.4f}, {'below' if sign > 0 else 'above'} the demanded {limit:g}")

@@ -30,6 +30,17 @@ def settings_of(given: argparse.Namespace) -> Any:
     return Settings(given.engine, given.precision, given.threads, given.device)
 
 
+def positive(value: str) -> float:
+    """A number above zero."""
+    try:
+        found = float(value)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{value}' is not a number above 0")
+    return found
+
+
 def switch(value: str) -> bool:
     """`true` or `false`."""
     if value.lower() in ("true", "yes", "1"):

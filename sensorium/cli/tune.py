@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from sensorium.cli import text
-from sensorium.cli.options import add_parts, add_task_options, given_parts, task_options
+from sensorium.cli.options import add_parts, add_task_options, given_parts, positive, task_options
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "source", metavar="SOURCE", nargs="*", help="what to measure with; 20 or more to allow bf16, int8 or int4"
     )
     parser.add_argument("--task", metavar="TASK", help="another task that the model can do")
-    parser.add_argument("--seconds", type=float, default=1.0, metavar="S", help="for each candidate (default 1)")
+    parser.add_argument("--seconds", type=positive, default=1.0, metavar="S", help="for each candidate (default 1)")
     parser.add_argument("--forget", action="store_true", help="drop what an earlier tune recorded")
     parser.add_argument("--dry-run", action="store_true", help="measure, and record nothing")
     parser.add_argument("--json", action="store_true", help="one JSON document")
@@ -42,7 +42,10 @@ def run(given: argparse.Namespace) -> int:
     model = open_model(given.model)
     if given.forget:
         known = settings.forget(model.path)
-        print("forgotten" if known else "nothing was recorded")
+        if given.json:
+            print(text.document({"model": str(model.path), "forgotten": known}))
+        else:
+            print("forgotten" if known else "nothing was recorded")
         return 0
     task = find(given.task or model.task_name)
     named = [source for _, source in sources.expand(parts(task), given.source, given_parts(given))]

@@ -14,6 +14,7 @@ from sensorium.errors import InputError
 ENGINES = ("onnxruntime", "openvino")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int4")
 DEVICES = ("cpu", "cuda", "coreml", "directml")
+MOST = 1024  # threads, or examples at once: with more an engine does not end in sensible time
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,8 @@ class Settings:
                 raise InputError(f"{name} '{value}' is not one of {', '.join(known)}")
         for name in ("threads", "batch_size"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} must be at least 1")
+            if value is not None and not 1 <= value <= MOST:
+                raise InputError(f"{name} must be at least 1 and at most {MOST}")
 
     @property
     def free(self) -> bool:
