@@ -183,6 +183,8 @@ def test_nothing_but_json_where_json_is_asked(
     assert json.loads(capsys.readouterr().out)["forgotten"] is False
     assert main(["evaluate", str(trained.run), str(trained.data), "--min", "beauty=1", "--json"]) == 2
     assert not capsys.readouterr().out
+    assert main(["data", "show", str(trained.data), "--sheet", str(tmp_path / "sheet.xyz"), "--json"]) == 2
+    assert not capsys.readouterr().out
     page = tmp_path / "run.html"
     assert main(["inspect", str(trained.run), "--html", str(page), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["kind"] == "model"

@@ -87,7 +87,6 @@ def _show(given: argparse.Namespace, dataset: Dataset) -> int:
     from sensorium.data import show
 
     found = show.summary(dataset)
-    print(text.document(found) if given.json else show.table(found))
     if given.sheet:
         from sensorium.errors import InputError
 
@@ -97,6 +96,7 @@ def _show(given: argparse.Namespace, dataset: Dataset) -> int:
         except (OSError, ValueError) as error:
             raise InputError(f"{given.sheet}: cannot be written: {error}") from None
         print(f"wrote {given.sheet}", file=sys.stderr)
+    print(text.document(found) if given.json else show.table(found))
     return 0
 
 

@@ -103,14 +103,14 @@ def run(given: argparse.Namespace) -> int:
 
     status = good = bad = 0
     with ExitStack() as open_files:
-        asked = wanted()
-        first = list(islice(asked, 1))  # a wrong name is told before earlier answers make room
+        coming = wanted()
+        first = list(islice(coming, 1))  # a wrong name is told before earlier answers make room
         out = (
             open_files.enter_context(open(given.out, "a" if given.resume else "w", encoding="utf-8"))
             if given.out
             else None
         )
-        for number, (source, result) in enumerate(predictor.stream(chain(first, asked), **task_options(given))):
+        for number, (source, result) in enumerate(predictor.stream(chain(first, coming), **task_options(given))):
             name = names.popleft()
             failed = isinstance(result, SensoriumError)
             row = {"source": name, "error": str(result)} if failed else {"source": name, "result": to_json(result)}

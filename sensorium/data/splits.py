@@ -272,7 +272,7 @@ def write_splits(
     else:
         target = (dataset.path if dataset.path.is_dir() else dataset.path.parent) / "splits.json"
     if target.exists() and not overwrite:
-        raise InputError(f"'{target}' exists: choose another file, or allow overwriting it")
+        raise InputError(f"'{target}' exists: name another file, or replace it (--force, overwrite=True)")
     lists = hold_out(dataset.examples, seed, val=val, test=test)
     lists = {split: ids for split, ids in lists.items() if ids}
     write_atomic(target, json.dumps(lists, ensure_ascii=False, indent=0) + "\n")
