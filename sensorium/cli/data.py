@@ -51,7 +51,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     from sensorium.data import open_data
 
-    dataset = open_data(given.path, format=given.format, splits=given.splits, task=given.task)
+    # A new division does not start from the one that it replaces.
+    splits = given.splits or (False if given.action == "split" else None)
+    dataset = open_data(given.path, format=given.format, splits=splits, task=given.task)
     actions = {"check": _check, "show": _show, "split": _split, "convert": _convert}
     return actions[given.action](given, dataset)
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from sensorium.data.examples import SPLITS, Dataset, Example, Finding
 from sensorium.data.source import Source, extension
@@ -60,7 +60,7 @@ def open_data(
     path: str | os.PathLike[str],
     *,
     format: str | None = None,
-    splits: str | os.PathLike[str] | Mapping[str, Sequence[str]] | None = None,
+    splits: str | os.PathLike[str] | Mapping[str, Sequence[str]] | Literal[False] | None = None,
     task: str | None = None,
 ) -> Dataset:
     """Recognise a data set by its content and read it.
@@ -69,7 +69,7 @@ def open_data(
         path: a folder, or one file of annotations or a table.
         format: name of a format, to ask for it; by default the one that the files speak of.
         splits: a file of lists, or the lists themselves: `{"train": [ids], "val": [ids], "test": [ids]}`. By
-            default the `splits.json` beside the data, or else what the format says.
+            default the `splits.json` beside the data, or else what the format says; False for this alone.
         task: the task it is for. Where the files can be understood in several ways, one is chosen that has
             what the task needs.
 
@@ -111,7 +111,7 @@ def open_data(
         splits = source.root / "splits.json"
     if isinstance(splits, Mapping):
         apply_splits(dataset, check_splits(splits, "splits"), "splits", source.files)
-    elif splits is not None:
+    elif splits is not None and splits is not False:
         apply_splits(dataset, read_splits(splits), os.path.basename(splits), source.files)
     return dataset
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +47,10 @@ def test_split(folder, tmp_path, capsys):
     out = str(tmp_path / "x.json")
     assert main(["data", "split", str(folder), "--out", out, "--seed", "1"]) == 0
     assert main(["data", "show", str(folder), "--splits", out]) == 0
+    first, other = json.loads((folder / "splits.json").read_text()), json.loads(Path(out).read_text())
+    assert other != first
+    assert main(["data", "split", str(folder), "--force", "--seed", "1"]) == 0
+    assert json.loads((folder / "splits.json").read_text()) == other
 
 
 def test_convert(folder, tmp_path, capsys):
