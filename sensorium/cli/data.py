@@ -51,8 +51,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     from sensorium.data import open_data
 
-    # A new division does not start from the one that it replaces.
-    splits = given.splits or (False if given.action == "split" else None)
+    splits: str | Literal[False] | None = given.splits
+    if splits is None and given.action == "split":
+        splits = False  # a new division does not start from the one that it replaces
     dataset = open_data(given.path, format=given.format, splits=splits, task=given.task)
     actions = {"check": _check, "show": _show, "split": _split, "convert": _convert}
     return actions[given.action](given, dataset)
