@@ -88,6 +88,8 @@ def to_int8(source: Path, target: Path, calibration: Sequence[dict[str, np.ndarr
         weight_type=q.QuantType.QInt8,
         op_types_to_quantize=PRODUCTS,
         use_external_data_format=large,
+        # What follows operators that ONNX does not know, such as the exporter's attention.
+        extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
     )
     smaller = onnx.load(str(target))
     for node in list(smaller.graph.node):

@@ -70,6 +70,6 @@ def test_a_page_of_a_file_and_of_a_folder(tmp_path: Path) -> None:
     assert "3×1" in (tmp_path / "c.html").read_text()
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "rows.csv").write_text("text,label\na,b\nc,d\n")
-    with pytest.raises(InputError, match="this is a data"):
+    with pytest.raises(InputError, match="a page shows a network"):
         sensorium.inspect(tmp_path / "data", html=tmp_path / "d.html")
     assert not (tmp_path / "d.html").exists()

@@ -255,7 +255,8 @@ def test_patches_with_their_places_equal_transformers() -> None:
             theirs = np.asarray(wanted["flattened_patches"][0])
             if name != "tiny":  # rows of one colour may add up to nothing
                 theirs = theirs[filled]
-            np.testing.assert_allclose(got, theirs[: len(got)], rtol=1e-5, atol=1e-4, err_msg=name)
+            off = 4e-5 * np.abs(theirs).max()  # PyTorch resizes with weights of single precision
+            np.testing.assert_allclose(got, theirs[: len(got)], rtol=1e-5, atol=off, err_msg=name)
     with pytest.raises(InputError, match="draws the question"):
         image.arrays({**processor.to_dict(), "is_vqa": True}, picture)
 
