@@ -101,7 +101,7 @@ def open_data(
     """
     from sensorium.data import open_data as read
 
-    return read(Path(path), format=format, splits=splits, task=task)
+    return read(path, format=format, splits=splits, task=task)
 
 
 def train(

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import importlib
+import os
 from types import ModuleType
 
 
 class SensoriumError(Exception):
-    """Base of all errors that are meant for the user; `status` is the exit status of the command line."""
+    """Base of all errors that are meant for the user.
+
+    Attributes:
+        status: exit status of the command line.
+        always: the model or the call is wrong: any other source would fail alike, so that no further one is tried.
+    """
 
     status = 2
+    always = False
 
 
 class InputError(SensoriumError):
     """The input or the call is wrong."""
 
     status = 2
+
+
+class CallError(InputError):
+    """The call, or a file of the model, is wrong, whatever the source."""
+
+    always = True
 
 
 class MissingError(SensoriumError):
@@ -47,6 +60,12 @@ def need(module: str, extra: str) -> ModuleType:
 
 
 def check_count(name: str, value: int | None) -> None:
-    """Raises InputError where an option that counts answers is less than 1."""
+    """Raises CallError where an option that counts answers is less than 1."""
     if value is not None and value < 1:
-        raise InputError(f"{name} is at least 1, not {value}")
+        raise CallError(f"{name} is at least 1, not {value}")
+
+
+def check_path(path: str | os.PathLike[str]) -> None:
+    """Raises InputError where a path is empty, as of a variable that is not set: not the current folder is meant."""
+    if os.fspath(path) == "":
+        raise InputError("an empty path: name a file or folder (`.` is the current folder)")

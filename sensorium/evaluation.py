@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from sensorium.data import Dataset, Example, open_data
 from sensorium.errors import InputError
 from sensorium.inference import Evaluation
 from sensorium.nets import Settings
-from sensorium.ops import bootstrap
+from sensorium.ops import bootstrap, entities
 from sensorium.predictor import Predictor
 from sensorium.runs import SPLITS, of_model
 from sensorium.tasks import Task, to_json
@@ -61,6 +61,49 @@ def examples_of(
     return name, usable, learn or usable
 
 
+def labels_of(truth: Any) -> Iterable[str]:
+    """The labels in the truth of an example: of itself, of its objects, of the frames of a film."""
+    if isinstance(truth, str):
+        yield truth
+    elif isinstance(truth, Mapping):
+        if "label" in truth and not truth.get("ignore"):
+            yield str(truth["label"])
+    elif isinstance(truth, (list, tuple)):
+        for one in truth:
+            yield from labels_of(one)
+
+
+def unknown_labels(task: Task, examples: list[Example], choices: Iterable[str] | None = None) -> list[str]:
+    """Remarks on the labels of the data that the model does not know: it can but miss every one of them.
+
+    Args:
+        choices: the labels to choose from, of a task that is told them with the call.
+
+    Raises:
+        InputError: it knows none of them.
+    """
+    given = list(choices if choices is not None else getattr(task, "labels", ()))
+    if not given or task.truth not in ("label", "labels", "objects", "segments", "tags", "tracks"):
+        return []
+    name = entities.kind if task.truth == "tags" else str
+    known = {name(label) for label in given} - ({"O"} if task.truth == "tags" else set())
+    asked = {name(label) for example in examples for label in labels_of(example.fields[task.truth])}
+    asked -= {"O"} if task.truth == "tags" else set()
+    strange = sorted(asked - known)
+    if asked and not asked & known:
+        raise InputError(
+            f"the model knows none of the labels of these data ({_some(strange)}); it knows {_some(sorted(known))}: "
+            "give data, or an id2label in config.json, with the same names"
+        )
+    return [f"the model does not know {len(strange)} of the {len(asked)} labels of these data, and misses every "
+            f"example of them: {_some(strange)}"] if strange else []  # fmt: skip
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(repr(name[:40]) for name in names[:5])
+    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
 def evaluate(
     model: str | Path,
     data: str | Path,
@@ -75,9 +118,12 @@ def evaluate(
     """See `sensorium.evaluate`."""
     predictor = Predictor(model, settings, task=task)
     kind = predictor.task
-    dataset = open_data(Path(data), splits=splits, task=kind.name)
+    dataset = open_data(data, splits=splits, task=kind.name)
     name, examples, learn = examples_of(kind, dataset, split, model)
-    return inference.evaluate(kind, predictor.nets, examples, split=name, learn=learn, progress=progress, **options)
+    notes = unknown_labels(kind, examples, options.get("candidate_labels"))
+    found = inference.evaluate(kind, predictor.nets, examples, split=name, learn=learn, progress=progress, **options)
+    found.notes = notes
+    return found
 
 
 def compare(
@@ -94,8 +140,9 @@ def compare(
     first, second = (Predictor(m, Settings(engine="onnxruntime", precision=p)) for m, p in zip((a, b), precisions))
     if first.task.name != second.task.name:
         raise InputError(f"{a} is a model for {first.task.name}, {b} for {second.task.name}: nothing to compare")
-    dataset = open_data(Path(data), splits=splits, task=first.task.name)
+    dataset = open_data(data, splits=splits, task=first.task.name)
     name, examples, _ = examples_of(first.task, dataset, split, a)
+    notes = [f"{p.model.path}: {note}" for p in (first, second) for note in unknown_labels(p.task, examples)]
     found = [inference.evaluate(p.task, p.nets, examples, split=name, resamples=0, **options) for p in (first, second)]
     tallies = [f.tallies for f in found]
     flipped = [
@@ -118,6 +165,7 @@ def compare(
             "worse": sum(f["quality"][1] < f["quality"][0] for f in flipped),
             "better": sum(f["quality"][1] > f["quality"][0] for f in flipped),
             "flipped": flipped[:10] + flipped[10:][-10:],
+            "notes": notes,
         }
     )
     return report

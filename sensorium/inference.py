@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from sensorium.errors import InputError, SensoriumError
+from sensorium.errors import CallError, InputError, SensoriumError
 from sensorium.nets import FolderNets
 from sensorium.nets.ort import available_cores
 from sensorium.ops import batches, bootstrap
@@ -79,15 +79,15 @@ def check_options(task: Task, given: Collection[str]) -> None:
     """See that the task has these options, and that those it needs are among them.
 
     Raises:
-        InputError: it has not, or they are not.
+        CallError: it has not, or they are not.
     """
     choices = options(type(task))
     known = {o.name for o in choices}
     if unknown := sorted(set(given) - known):
         has = ", ".join(sorted(known)) or "none"
-        raise InputError(f"{task.name} has no option '{unknown[0]}'; its options: {has}")
+        raise CallError(f"{task.name} has no option '{unknown[0]}'; its options: {has}")
     if lacking := [o for o in choices if o.default is inspect.Parameter.empty and o.name not in given]:
-        raise InputError(f"{task.name} needs the option '{lacking[0].name}': {lacking[0].help}")
+        raise CallError(f"{task.name} needs the option '{lacking[0].name}': {lacking[0].help}")
 
 
 def open_source(task: Task, source: Any) -> Any:
@@ -126,7 +126,11 @@ def stream(
 
     Yields:
         (source, result) in the order given; where one cannot be answered, the result is the `SensoriumError`.
+
+    Raises:
+        SensoriumError: the model or an option is wrong, so that every source would fail alike.
     """
+    check_options(task, given)
     waiting = iter(sources)
     readers = readers or max(1, available_cores() - 1)
     pool = ThreadPoolExecutor(readers)
@@ -144,8 +148,12 @@ def stream(
             items = [arrays for i in good if (arrays := opened[i][1]) is not None]
             here = _seeded(task, given, position)
             answers = dict(zip(good, answer_each(task, nets, [opened[i][0] for i in good], items or None, **here)))
-            for i, (source, _) in enumerate(batch):
-                yield source, answers.get(i, opened[i][0])
+            found = [answers.get(i, one) for i, (one, _) in enumerate(opened)]
+            for one in found:
+                if isinstance(one, SensoriumError) and one.always:
+                    raise one
+            for (source, _), one in zip(batch, found):
+                yield source, one
             position += len(batch)
     finally:
         pool.shutdown(cancel_futures=True)
@@ -162,8 +170,8 @@ def answer_each(
     try:
         return _run(task, nets, opened, items, given)
     except SensoriumError as error:
-        if len(opened) == 1:
-            return [error]
+        if len(opened) == 1 or error.always:
+            return [error] * len(opened)
         return [
             answer_each(task, nets, [one], items and [items[i]], **_seeded(task, given, i))[0]
             for i, one in enumerate(opened)
@@ -186,6 +194,7 @@ class Evaluation:
         metrics: name to value with the 95 % confidence interval, `low` and `high`.
         baseline: name to value of the naive predictor.
         ids, predictions, truths, tallies: per example, in the same order.
+        notes: what is to be known of the numbers: labels that the model does not have.
     """
 
     task: str
@@ -197,6 +206,7 @@ class Evaluation:
     predictions: list[Any] = field(default_factory=list)
     truths: list[Any] = field(default_factory=list)
     tallies: list[Tally] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def worst(self, count: int = 10) -> list[int]:
         """Indices of the examples that went worst, the worst first."""
@@ -213,6 +223,7 @@ class Evaluation:
             "metrics": self.metrics,
             "baseline": self.baseline,
             "worst": [{"id": self.ids[i], "quality": self.tallies[i].quality} for i in self.worst()],
+            "notes": self.notes,
         }
         cleaned: dict[str, Any] = to_json(report)
         return cleaned

@@ -10,7 +10,7 @@ import numpy as np
 
 from sensorium import diagram, files, formats
 from sensorium.diagram import Box
-from sensorium.errors import InputError, SensoriumError, need
+from sensorium.errors import InputError, SensoriumError, check_path, need
 from sensorium.formats import Graph, Options
 from sensorium.model import Model, open_model
 from sensorium.runs import Run
@@ -19,9 +19,12 @@ from sensorium.tasks import described, to_json
 
 def inspect(path: str | Path) -> dict[str, Any]:
     """See `sensorium.inspect`."""
+    check_path(path)
     place = Path(path)
     if not place.exists():
         raise InputError(f"{place}: no such file or folder")
+    if not place.is_dir() and not place.is_file():
+        raise InputError(f"{place}: a device, pipe or socket, and no file: name a file or folder")
     if place.is_dir() and (place / "onnx").is_dir():
         return inspect_model(open_model(place))
     run = Run(place)

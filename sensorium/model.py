@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sensorium import files, tasks
-from sensorium.errors import InputError, SensoriumError
+from sensorium.errors import InputError, SensoriumError, check_path
 from sensorium.nets import FolderNets, Settings
 from sensorium.version import __version__
 
@@ -162,6 +162,7 @@ def open_model(path: str | Path) -> Model:
     Raises:
         InputError: there is none at this path.
     """
+    check_path(path)
     folder = Path(path)
     if not folder.exists():
         raise InputError(f"{folder}: no such model folder")

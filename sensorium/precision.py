@@ -13,7 +13,7 @@ import numpy as np
 from sensorium import files, inference, verification
 from sensorium.data import Dataset, Example, open_data
 from sensorium.errors import InputError, Refused, SensoriumError, need
-from sensorium.evaluation import examples_of
+from sensorium.evaluation import examples_of, unknown_labels
 from sensorium.media import made_up
 from sensorium.model import difference, load_probe, open_model, save_probe, seal
 from sensorium.nets import SUFFIXES, FolderNets, Settings
@@ -49,8 +49,9 @@ def export(
     calibration: list[Example] = []
     name = ""
     if data is not None:
-        dataset = open_data(Path(data), task=task.name)
+        dataset = open_data(data, task=task.name)
         name, measured, learn = examples_of(task, dataset, split or ("val" if _has_val(dataset, path) else None), path)
+        unknown_labels(task, measured)
         calibration = learn[:CALIBRATION]
     opened = [task.open(source) for source in calibrate[:CALIBRATION]]
     feeds: list[dict[str, np.ndarray]] = []

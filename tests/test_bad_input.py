@@ -8,12 +8,17 @@ import shutil
 import wave
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from sensorium.cli import main
+from sensorium.data import Example
+from sensorium.errors import InputError
+from sensorium.evaluation import unknown_labels
 from tests import tiny
 from tests.cases import Trained
 
@@ -42,6 +47,8 @@ def bad(tmp_path: Path) -> Path:
     (tmp_path / "broken-model" / "onnx" / "model.onnx").write_bytes(b"\x08\x07 no network")
     (tmp_path / "broken-model" / "config.json").write_text('{"architectures": ["BertForSequenceClassification"]}')
     tiny.image_folder(tmp_path / "photos", count=30)
+    for old in (tmp_path / "photos").iterdir():
+        shutil.copytree(old, tmp_path / "others" / old.name.replace("digit", "number"))
     return tmp_path
 
 
@@ -66,6 +73,7 @@ CALLS = {
     "evaluate: not a model": ("evaluate {bad}/photos {bad}/photos", 2),
     "evaluate: wrong task's data": ("evaluate {text} {bad}/photos", 2),
     "evaluate: no such split": ("evaluate {text} {data} --split other", 2),
+    "evaluate: labels of another model": ("evaluate {image} {bad}/others", 2),
     "evaluate: no such metric": ("evaluate {text} {data} --min beauty=1", 2),
     "evaluate: no number demanded": ("evaluate {text} {data} --min accuracy=high", 2),
     "evaluate: below what is demanded": ("evaluate {text} {data} --min accuracy=1.01", 1),
@@ -85,7 +93,9 @@ CALLS = {
     "predict: a folder for a text": ("predict {text} {bad}/photos", 2),
     "predict: another kind of answer": ("predict {image} {bad}/good.png --task object-detection", 2),
     "predict: another kind of network": ("predict {text} words --task text-generation", 2),
-    "predict: broken network": ("predict {bad}/broken-model x", 2),
+    "predict: broken network": ("predict {bad}/broken-model x y", 2),
+    "predict: an option out of its range": ("predict {image} {bad}/photos --top-k 0 --out {bad}/out/a.jsonl", 2),
+    "predict: no way to run it": ("predict {image} {bad}/photos --device cuda", 3),
     "verify: no model": ("verify {bad}/nowhere", 2),
     "verify: nothing recorded": ("verify {bad}/broken-model", 1),
     "verify: nothing to measure with": ("verify {text} --precision int8", 2),
@@ -95,6 +105,11 @@ CALLS = {
     "compare: different tasks": ("compare {text} {image} {data}", 2),
     "compare: no model": ("compare {text} {bad}/nowhere {data}", 2),
     "inspect: nothing there": ("inspect {bad}/nowhere", 2),
+    "inspect: no path": ("inspect {nothing}", 2),
+    "inspect: no file": ("inspect /dev/null", 2),
+    "pull: no path": ("pull {nothing}", 2),
+    "data check: no path": ("data check {nothing}", 2),
+    "export: nowhere to write": ("export {text} --to int8 --out {nothing}", 2),
     "inspect: nothing known": ("inspect {bad}/binary.csv", 2),
     "inspect: broken network": ("inspect {bad}/broken-model/onnx/model.onnx", 2),
     "export: no such format": ("export {text} --to int3", 2),
@@ -200,3 +215,62 @@ def test_a_file_of_settings_that_is_a_list(
     capsys.readouterr()
     assert main(["predict", str(tmp_path / "model"), "some words"]) == 2
     assert f"{name}: should hold an object" in capsys.readouterr().err
+
+
+def test_a_tokenizer_that_cannot_be_used_is_told_once(
+    models: Callable[[str], Trained], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(models("text-classification").run / "model", tmp_path / "model")
+    (tmp_path / "model" / "tokenizer.json").write_text('{"model": 1}')
+    capsys.readouterr()
+    assert main(["predict", str(tmp_path / "model"), "some words", "others", "more"]) == 2
+    assert capsys.readouterr().err.count("tokenizer.json") == 1
+
+
+def test_answers_stay_where_an_option_is_wrong_and_folders_are_made(
+    bad: Path, models: Callable[[str], Trained], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, run = bad / "new" / "folder" / "answers.jsonl", str(models("image-classification").run)
+    assert main(["predict", run, str(bad / "good.png"), "--out", str(out)]) == 0
+    kept = out.read_text()
+    capsys.readouterr()
+    assert main(["predict", run, str(bad / "photos"), "--top-k", "0", "--out", str(out)]) == 2
+    assert capsys.readouterr().err.count("top_k") == 1
+    assert out.read_text() == kept
+
+
+def test_labels_that_the_model_does_not_know_are_named(
+    bad: Path, models: Callable[[str], Trained], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(models("image-classification").run)
+    shutil.copytree(bad / "others" / "number 1", bad / "photos" / "number 1")
+    capsys.readouterr()
+    assert main(["evaluate", run, str(bad / "photos"), "--split", "all", "--json"]) == 0
+    found = capsys.readouterr()
+    assert json.loads(found.out)["notes"]
+    assert [line for line in found.err.splitlines() if "1 of the 4 labels" in line and "'number 1'" in line]
+    assert main(["compare", run, run, str(bad / "photos"), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["notes"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("field", "truth", "strange"),
+    [
+        ("label", "b", "'b'"),
+        ("labels", ["a", "b"], "'b'"),
+        ("objects", [{"label": "a"}, {"label": "b"}], "'b'"),
+        ("tracks", [[{"label": "a"}], [{"label": "b"}, {"label": "c", "ignore": True}]], "'b'"),
+        ("tags", ["O", "S-a", "B-b"], "'b'"),
+        ("tags", ["O", "S-a", "O"], ""),
+        ("text", "b", ""),
+    ],
+)
+def test_labels_of_every_kind_of_truth(field: str, truth: object, strange: str) -> None:
+    labels = ["O", "B-a", "I-a"] if field == "tags" else ["a"]
+    task: Any = SimpleNamespace(truth=field, labels=labels)
+    examples = [Example("1", {field: truth}, "1"), Example("2", {field: ["B-a"] if field == "tags" else "a"}, "2")]
+    assert "; ".join(unknown_labels(task, examples)).endswith(strange)
+    assert bool(unknown_labels(task, examples)) == bool(strange)
+    if strange:
+        with pytest.raises(InputError, match="none of the labels"):
+            unknown_labels(SimpleNamespace(truth=field, labels=["O", "z"]), examples)  # type: ignore[arg-type]

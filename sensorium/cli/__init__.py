@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from sensorium.cli.options import PART, PREFIX
 from sensorium.errors import SensoriumError
 from sensorium.version import __version__
 
@@ -68,6 +69,18 @@ def parser_of(verb: str) -> tuple[Parser, Any]:
     return parser, module
 
 
+def refuse_empty(parser: Parser, given: argparse.Namespace) -> None:
+    """An empty word where a file is named, as of a variable that is not set, does not stand for the current folder.
+
+    A task's own texts and options may be empty.
+    """
+    for name, value in vars(given).items():
+        if name.startswith((PREFIX, PART)) or (isinstance(value, list) and name == "source"):
+            continue
+        if value == "" or (isinstance(value, list) and "" in value):
+            parser.error(f"{name} is empty: give it a value, or leave it out")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -91,7 +104,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser, module = parser_of(words[0])
         if hasattr(module, "prepare"):  # options that depend on the other arguments
             module.prepare(parser, words[1:])
-        status = module.run(parser.parse_args(words[1:]))
+        given = parser.parse_args(words[1:])
+        refuse_empty(parser, given)
+        status = module.run(given)
         sys.stdout.flush()
         return int(status or 0)
     except SystemExit as stop:

@@ -32,6 +32,7 @@ def run(given: argparse.Namespace) -> int:
         splits=given.splits,
         precisions=(given.precision_a, given.precision_b),
     )
+    text.remarks(report["notes"])
     if given.json:
         print(text.document(report))
         return 0

@@ -62,6 +62,7 @@ def run(given: argparse.Namespace) -> int:
         if name not in found.metrics:
             raise InputError(f"there is no metric '{name}'; there are: {', '.join(found.metrics)}")
     report = found.to_json()
+    text.remarks(report["notes"])
     if given.json:
         print(text.document(report))
     else:

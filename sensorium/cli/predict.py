@@ -103,14 +103,13 @@ def run(given: argparse.Namespace) -> int:
 
     status = good = bad = 0
     with ExitStack() as open_files:
-        coming = wanted()
-        first = list(islice(coming, 1))  # a wrong name is told before earlier answers make room
-        out = (
-            open_files.enter_context(open(given.out, "a" if given.resume else "w", encoding="utf-8"))
-            if given.out
-            else None
-        )
-        for number, (source, result) in enumerate(predictor.stream(chain(first, coming), **task_options(given))):
+        coming = predictor.stream(wanted(), **task_options(given))
+        first = list(islice(coming, 1))  # a wrong name or option is told before earlier answers make room
+        out = None
+        if given.out:
+            Path(given.out).parent.mkdir(parents=True, exist_ok=True)
+            out = open_files.enter_context(open(given.out, "a" if given.resume else "w", encoding="utf-8"))
+        for number, (source, result) in enumerate(chain(first, coming)):
             name = names.popleft()
             failed = isinstance(result, SensoriumError)
             row = {"source": name, "error": str(result)} if failed else {"source": name, "result": to_json(result)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,12 @@ def table(rows: Sequence[Sequence[Any]], head: Sequence[str]) -> str:
     cells = [[str(h) for h in head], *[[number(c) for c in row] for row in rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in cells)
+
+
+def remarks(notes: Sequence[str]) -> None:
+    """What is to be known of an answer, on standard error."""
+    for note in notes:
+        print(f"warning: {note}", file=sys.stderr)
 
 
 def document(value: Any) -> str:

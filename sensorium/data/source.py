@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sensorium.data.examples import Dataset, Example, Finding, Severity
-from sensorium.errors import InputError
+from sensorium.errors import InputError, check_path
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -97,6 +97,7 @@ class Source:
     @classmethod
     def of(cls, path: str | os.PathLike[str], wants: Iterable[str] = ()) -> Source:
         """Raises InputError where there is no such file or folder."""
+        check_path(path)
         given = Path(path)
         try:
             real = given.resolve(strict=True)

@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sensorium import files
-from sensorium.errors import InputError, SensoriumError
+from sensorium.errors import InputError, SensoriumError, check_path
 from sensorium.hub.archives import Package, open_package, plain_name
 from sensorium.hub.found import Found, Member
 from sensorium.hub.web import Web
@@ -44,6 +44,7 @@ def pull(source: str, *, out: str | Path | None = None, limit: int | None = None
     """See `sensorium.pull`."""
     text, _, wanted = source.partition("#")
     paths = [part for part in wanted.split(",") if part]
+    check_path(text)
     kind, _, rest = text.partition(":")
     web = Web(limit or LIMIT, quiet)
     if kind not in PLACES or Path(text).exists():
@@ -74,6 +75,7 @@ def _deliver(source: str, found: Found, paths: Sequence[str], out: str | Path | 
         }
         if out is None:
             return report
+        check_path(out)
         if sum(m.size for m in chosen) > web.limit:
             raise InputError(f"{source}: more than {web.limit >> 20} MB; allow more with --limit")
         root = _root(chosen, paths)

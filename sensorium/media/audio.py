@@ -16,7 +16,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from sensorium.errors import InputError
+from sensorium.errors import CallError, InputError
 from sensorium.media.recording import Recording
 from sensorium.ops import mel
 from sensorium.ops.mel import Mel
@@ -178,7 +178,7 @@ def extractor(files: Mapping[str, Any]) -> dict[str, Any]:
         nested = processor.get("feature_extractor") if isinstance(processor, dict) else None
         found = nested if isinstance(nested, dict) else found
     if not isinstance(found, dict):
-        raise InputError("preprocessor_config.json is missing: it says how a sound is taken")
+        raise CallError("preprocessor_config.json is missing: it says how a sound is taken")
     return found
 
 
@@ -201,7 +201,7 @@ def features(config: Mapping[str, Any], audio: Audio) -> dict[str, np.ndarray]:
     kind = config.get("feature_extractor_type")
     extract = EXTRACTORS.get(str(kind))
     if extract is None:
-        raise InputError(f"preprocessor_config.json: feature_extractor_type '{kind}' is none that is known here")
+        raise CallError(f"preprocessor_config.json: feature_extractor_type '{kind}' is none that is known here")
     return extract(config, np.asarray(audio.samples))
 
 
@@ -412,7 +412,7 @@ def _mel(config: Mapping[str, Any], samples: Floats) -> dict[str, np.ndarray]:
     centre, scale = config.get("center", True), config.get("mel_scale", "slaney")
     continued, power = config.get("pad_mode", "constant"), config.get("power", 2)
     if scale not in ("slaney", "htk") or continued not in ("constant", "reflect") or power not in (1, 2):
-        raise InputError("mel_scale should be slaney or htk, pad_mode constant or reflect, power 1 or 2")
+        raise CallError("mel_scale should be slaney or htk, pad_mode constant or reflect, power 1 or 2")
     how = Mel(
         rate, int(config.get("n_mels", 128)), int(config.get("win_length") or size), int(config.get("hop_length", 512)),
         size, low=float(config.get("fmin", 0)), high=float(config.get("fmax") or rate / 2), scale=scale,
@@ -424,7 +424,7 @@ def _mel(config: Mapping[str, Any], samples: Floats) -> dict[str, np.ndarray]:
         raise InputError(f"the sound is shorter than one frame ({1000 * how.frame / rate:.0f} ms)")
     kind = config.get("logarithm", "ln")
     if kind not in LOGARITHMS:
-        raise InputError(f"logarithm '{kind}' is none of {', '.join(str(name) for name in LOGARITHMS)}")
+        raise CallError(f"logarithm '{kind}' is none of {', '.join(str(name) for name in LOGARITHMS)}")
     if kind is not None:
         if kind == "db":
             reference = config.get("reference", 1.0)

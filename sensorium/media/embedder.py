@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sensorium.errors import InputError
+from sensorium.errors import CallError
 from sensorium.media.encoder import Encoder
 from sensorium.media.sentences import POOLING, Sentences, normalize, pool
 from sensorium.ops import batches
@@ -50,7 +50,7 @@ class Embedder:
             return self.sentences.prompts.get(self.sentences.prompt or "", "")
         if name not in self.sentences.prompts:
             has = ", ".join(self.sentences.prompts) or "none"
-            raise InputError(f"prompt_name '{name}': config_sentence_transformers.json has {has}")
+            raise CallError(f"prompt_name '{name}': config_sentence_transformers.json has {has}")
         return self.sentences.prompts[name]
 
     def vectors(
@@ -72,7 +72,7 @@ class Embedder:
         own = "none" if not self.sentences.ways else None
         way = NAMES.get(pooling or "", pooling) or own
         if way not in (None, "none", *POOLING):
-            raise InputError(f"pooling '{pooling}': use one of none, {', '.join(POOLING)}")
+            raise CallError(f"pooling '{pooling}': use one of none, {', '.join(POOLING)}")
         prompt = self.prompt(prompt_name)
         skip = 0
         if prompt and not self.sentences.pool_prompt:

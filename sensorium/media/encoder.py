@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from sensorium.errors import InputError
+from sensorium.errors import CallError
 from sensorium.media import text
 from sensorium.ops.batches import Arrays
 
@@ -69,7 +69,7 @@ class Encoder:
         """
         for name, kind in (("config.json", dict), ("tokenizer.json", str)):
             if not isinstance(files.get(name), kind):
-                raise InputError(f"{name} is missing: {task} needs it")
+                raise CallError(f"{name} is missing: {task} needs it")
         return cls(
             files["config.json"],
             files["tokenizer.json"],

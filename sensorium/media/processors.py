@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from sensorium.errors import InputError
+from sensorium.errors import CallError, InputError
 from sensorium.media import tiles
 from sensorium.ops import interpolation
 
@@ -370,7 +370,7 @@ def settings(files: Mapping[str, Any]) -> dict[str, Any]:
         found = nested.get("image_processor") or files.get("video_preprocessor_config.json")
         found = found or nested.get("video_processor")
     if not isinstance(found, Mapping):
-        raise InputError(f"{FILE} is missing: it says how a picture becomes the network's input")
+        raise CallError(f"{FILE} is missing: it says how a picture becomes the network's input")
     config = files.get("config.json")
     kind = str(config.get("model_type", "")) if isinstance(config, Mapping) else ""
     if kind == "internvl":  # as its processor has it, whatever its file says
@@ -400,7 +400,7 @@ def geometry(config: Mapping[str, Any], width: int, height: int) -> Geometry:
     """
     options = _resolve(config)
     if options["steps"] != _STEPS:
-        raise InputError(f"{FILE}: the steps of '{options['kind']}' are not only resizing, cropping and padding")
+        raise CallError(f"{FILE}: the steps of '{options['kind']}' are not only resizing, cropping and padding")
     box: tuple[int, int, int, int] | None = None
     if options.get("do_resize"):
         (width, height), crop = _resize(options, width, height)
@@ -474,7 +474,7 @@ def _resolve(config: Mapping[str, Any]) -> dict[str, Any]:
     if family not in _FAMILIES:
         for key, value in given.items():
             if value is not False and key not in _USUAL and key not in _IDLE and not key.startswith("_"):
-                raise InputError(f"{FILE}: the image processor '{kind}' is not known here, nor what its '{key}' does")
+                raise CallError(f"{FILE}: the image processor '{kind}' is not known here, nor what its '{key}' does")
     defaults = _FAMILIES.get(family, _GENERAL)
     options = {"steps": _STEPS, **defaults, **given, "family": family, "kind": kind}
     options["square"] = bool(given.get("default_to_square", defaults["square"]))
@@ -482,7 +482,7 @@ def _resolve(config: Mapping[str, Any]) -> dict[str, Any]:
         if value is None:
             options[key] = False
     if options.get("do_pan_and_scan"):
-        raise InputError(f"{FILE}: 'do_pan_and_scan' is not known here: say false, and a picture is seen as a whole")
+        raise CallError(f"{FILE}: 'do_pan_and_scan' is not known here: say false, and a picture is seen as a whole")
     if family == "Swin2SR" and isinstance(given.get("pad_size"), int):  # as older files call it
         options["size_divisor"] = given["pad_size"]
     return options
@@ -502,9 +502,9 @@ def _size(value: Any, name: str, square: bool = True, longest: int | None = None
     elif isinstance(value, int):
         size = {"shortest_edge": value} | ({"longest_edge": longest} if longest else {})
     else:
-        raise InputError(f"{FILE}: '{name}' is no size: {value!r}")
+        raise CallError(f"{FILE}: '{name}' is no size: {value!r}")
     if any(not 1 <= edge <= 16384 for edge in size.values()):
-        raise InputError(f"{FILE}: '{name}' is outside 1..16384: {value!r}")
+        raise CallError(f"{FILE}: '{name}' is outside 1..16384: {value!r}")
     return size
 
 
@@ -512,7 +512,7 @@ def _sides(options: Mapping[str, Any], name: str = "size") -> tuple[int, int]:
     """(width, height) of a size that has to name both."""
     size = _size(options.get(name), name)
     if not {"height", "width"} <= size.keys():
-        raise InputError(f"{FILE}: the '{name}' of '{options['kind']}' needs 'height' and 'width'")
+        raise CallError(f"{FILE}: the '{name}' of '{options['kind']}' needs 'height' and 'width'")
     return size["width"], size["height"]
 
 
@@ -554,7 +554,7 @@ def _rule(options: Mapping[str, Any], width: int, height: int) -> tuple[tuple[in
     shortest, longest = size.get("shortest_edge"), size.get("longest_edge")
     if kind == "convnext":
         if shortest is None:
-            raise InputError(f"{FILE}: a ConvNext 'size' needs 'shortest_edge'")
+            raise CallError(f"{FILE}: a ConvNext 'size' needs 'shortest_edge'")
         if shortest >= 384:
             return (shortest, shortest), None
         return _shortest(width, height, int(shortest / options["crop_pct"])), (shortest, shortest)
@@ -788,7 +788,7 @@ def _resample(code: Any) -> Image.Resampling:
     try:
         return Image.Resampling(code)
     except ValueError:
-        raise InputError(f"{FILE}: 'resample' is 0 to 5, not {code!r}") from None
+        raise CallError(f"{FILE}: 'resample' is 0 to 5, not {code!r}") from None
 
 
 def _values(image: Image.Image, options: Mapping[str, Any]) -> Pixels:
@@ -834,7 +834,7 @@ def _channels(options: Mapping[str, Any], name: str) -> Pixels:
         values = np.array(options[name], np.float32)
         return np.broadcast_to(values.reshape(-1, 1), (3, 1))
     except (KeyError, TypeError, ValueError):
-        raise InputError(f"{FILE}: '{name}' is one number or three") from None
+        raise CallError(f"{FILE}: '{name}' is one number or three") from None
 
 
 # --- steps on real numbers --------------------------------------------------------------------------------------
@@ -873,7 +873,7 @@ def _interpolated(pixels: Pixels, options: Mapping[str, Any]) -> Pixels:
     modes: dict[int, interpolation.Mode] = {2: "bilinear", 3: "bicubic"}
     code = int(_resample(options["resample"]))
     if code not in modes:
-        raise InputError(f"{FILE}: 'resample' of '{options['kind']}' is 2 or 3, not {code}")
+        raise CallError(f"{FILE}: 'resample' of '{options['kind']}' is 2 or 3, not {code}")
     height, width = pixels.shape[1:]
     across, down = _multiple(width, height, options)
     return interpolation.resize(pixels, (max(1, down), max(1, across)), modes[code], align_corners=True)
@@ -944,7 +944,7 @@ def _patches(pixels: Pixels, patch: int, most: int) -> dict[str, np.ndarray]:
 def _nearest_colours(pixels: Pixels, clusters: Any) -> np.ndarray:
     """ImageGPT: the number of the nearest colour, pixel by pixel."""
     if clusters is None:
-        raise InputError(f"{FILE}: 'clusters' is missing: the colours that an ImageGPT model knows")
+        raise CallError(f"{FILE}: 'clusters' is missing: the colours that an ImageGPT model knows")
     colours = np.asarray(clusters)
     points = pixels.transpose(1, 2, 0).reshape(-1, 3)
     squares = (points**2).sum(1)[:, None] - 2 * points @ colours.T + (colours**2).sum(1)[None]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from sensorium.errors import InputError
+from sensorium.errors import CallError
 from sensorium.media import text
 
 Arrays = dict[str, np.ndarray]
@@ -49,7 +49,7 @@ class Prompts:
         """
         for name in ("config.json", "tokenizer.json"):
             if not files.get(name):
-                raise InputError(f"{name} is missing: {task} needs it")
+                raise CallError(f"{name} is missing: {task} needs it")
         config = files["config.json"]
         return cls(
             config,
@@ -101,7 +101,7 @@ class Prompts:
             InputError: there are no phrases, too many, or the tokenizer fails at one.
         """
         if not 0 < len(phrases) <= MOST:
-            raise InputError(f"1 to {MOST} labels can be asked for at once, not {len(phrases)}")
+            raise CallError(f"1 to {MOST} labels can be asked for at once, not {len(phrases)}")
         found = [text.encode(self.tokenizer, phrase) for phrase in phrases]
         most = self.length or max(1, *(len(f.ids) for f in found))
         rows = {
@@ -126,7 +126,7 @@ def labels(given: Sequence[str]) -> list[str]:
     """
     found = [label for label in given if label.strip()]
     if not found:
-        raise InputError("candidate_labels: name the labels to choose from")
+        raise CallError("candidate_labels: name the labels to choose from")
     return found
 
 
@@ -137,5 +137,5 @@ def filled(template: str, labels: Sequence[str]) -> list[str]:
         InputError: there is no place for it.
     """
     if "{}" not in template:
-        raise InputError("hypothesis_template: write {} where the label is to stand")
+        raise CallError("hypothesis_template: write {} where the label is to stand")
     return [template.replace("{}", label) for label in labels]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sensorium.errors import InputError
+from sensorium.errors import CallError
 
 POOLING = {
     "cls": "pooling_mode_cls_token",
@@ -135,7 +135,7 @@ class Sentences:
             elif kind == "Normalize":
                 found.steps.append(normalize)
             elif kind != "Dropout":
-                raise InputError(f"modules.json: a module '{kind}' is not known")
+                raise CallError(f"modules.json: a module '{kind}' is not known")
         return found
 
     def finish(self, vector: np.ndarray) -> np.ndarray:
@@ -163,20 +163,20 @@ def _ways(config: Mapping[str, Any]) -> tuple[str, ...]:
     named = config.get("pooling_mode")
     ways = [named] if isinstance(named, str) else named or [w for w, switch in POOLING.items() if config.get(switch)]
     if unknown := [way for way in ways if way not in POOLING]:
-        raise InputError(f"1_Pooling/config.json: pooling '{unknown[0]}': one of {', '.join(POOLING)} is known")
+        raise CallError(f"1_Pooling/config.json: pooling '{unknown[0]}': one of {', '.join(POOLING)} is known")
     return tuple(way for way in POOLING if way in ways) or ("mean",)
 
 
 def _dense(config: Mapping[str, Any], data: Any, path: str) -> Dense:
     if not isinstance(data, bytes):
-        raise InputError(f"{path}/model.safetensors is missing: the layer after the pooling needs its weights")
+        raise CallError(f"{path}/model.safetensors is missing: the layer after the pooling needs its weights")
     activation = str(config.get("activation_function") or "Identity").rsplit(".", 1)[-1]
     if activation not in ACTIVATIONS:
-        raise InputError(f"{path}/config.json: activation '{activation}': one of {', '.join(ACTIVATIONS)} is known")
+        raise CallError(f"{path}/config.json: activation '{activation}': one of {', '.join(ACTIVATIONS)} is known")
     arrays = tensors(data, f"{path}/model.safetensors")
     weight = arrays.get("linear.weight")
     if weight is None or weight.ndim != 2:
-        raise InputError(f"{path}/model.safetensors: has no 'linear.weight'")
+        raise CallError(f"{path}/model.safetensors: has no 'linear.weight'")
     return Dense(weight, arrays.get("linear.bias"), activation)
 
 
@@ -201,4 +201,4 @@ def tensors(data: bytes, where: str) -> dict[str, np.ndarray]:
             found[name] = array.reshape(entry["shape"]).astype(np.float64)
         return found
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{where}: damaged: {error}") from None
+        raise CallError(f"{where}: damaged: {error}") from None

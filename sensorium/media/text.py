@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tokenizers import Encoding, Tokenizer
 
-from sensorium.errors import InputError
+from sensorium.errors import CallError, InputError
 
 MAX_CHARACTERS = 1_000_000
 """Longest text that is taken as one source."""
@@ -44,14 +44,14 @@ def load(source: str | bytes | Path) -> str:
 
 
 @contextmanager
-def guarded(where: str) -> Iterator[None]:
+def guarded(where: str, kind: type[InputError] = InputError) -> Iterator[None]:
     """The tokenizers library raises plain `Exception`, and panics with a `BaseException` of its own."""
     try:
         yield
     except BaseException as error:
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
             reason = " ".join(str(error).split())[:200]
-            raise InputError(f"{where}: {reason}") from None
+            raise kind(f"{where}: {reason}") from None
         raise
 
 
@@ -66,13 +66,13 @@ def tokenizer(text: str, *, max_length: int | None = None, where: str = "tokeniz
     Padding and truncation that the file may ask for are turned off: batches are padded by who makes them.
 
     Raises:
-        InputError: this is no tokenizer.
+        CallError: this is no tokenizer.
     """
     if not isinstance(text, str):
-        raise InputError(f"{where}: a text is needed, not {type(text).__name__}")
+        raise CallError(f"{where}: a text is needed, not {type(text).__name__}")
     if len(text) > MAX_TOKENIZER_CHARACTERS:
-        raise InputError(f"{where}: longer than {MAX_TOKENIZER_CHARACTERS} characters")
-    with guarded(where):
+        raise CallError(f"{where}: longer than {MAX_TOKENIZER_CHARACTERS} characters")
+    with guarded(where, CallError):
         result = Tokenizer.from_str(text)
         result.no_padding()
         if max_length is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sensorium.errors import InputError
+from sensorium.errors import CallError
 from sensorium.media import tokens as tokens_of
 from sensorium.media.tokens import Tokens
 from sensorium.ops.generation import batches
@@ -47,7 +47,7 @@ class TextWriter:
         self.written = self.tokens if target_json is None else Tokens(target_json, tokenizer_config, int(limit))
         for name in ("pad_token_id", "decoder_start_token_id"):
             if not isinstance(self.setting(name), int):
-                raise InputError(f"neither generation_config.json nor config.json says '{name}'")
+                raise CallError(f"neither generation_config.json nor config.json says '{name}'")
 
     @property
     def longest(self) -> int | None:
@@ -75,7 +75,7 @@ class TextWriter:
             found = self.tokens.id_of(spelled)
             if found is not None:
                 return found
-        raise InputError(f"this model's tokenizer has no language '{name}': give it as the model spells it")
+        raise CallError(f"this model's tokenizer has no language '{name}': give it as the model spells it")
 
     def read(self, source: str, language: str | None = None) -> list[int]:
         """Tokens of a source.
@@ -90,7 +90,7 @@ class TextWriter:
         known = [i for i in around if self._is_language(i)]
         ids = self.tokens.encode(source)
         if not known:
-            raise InputError("this model's tokenizer puts no language before a text")
+            raise CallError("this model's tokenizer puts no language before a text")
         return [token if i in known else i for i in ids]
 
     def _is_language(self, token: int) -> bool:
@@ -155,6 +155,6 @@ def files_of(files: Mapping[str, Any], what: str) -> tuple[dict[str, Any], str, 
     """
     tokenizer = files.get("tokenizer.json")
     if tokenizer is None:
-        raise InputError(f"this {what} model has no tokenizer.json")
+        raise CallError(f"this {what} model has no tokenizer.json")
     config = dict(files.get("config.json") or {})
     return config, tokenizer, tokens_of.config_of(files), batches.config_of(files)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sensorium.errors import InputError
+from sensorium.errors import CallError, InputError
 
 Tiles = tuple[list[Image.Image], tuple[int, int]]
 """Tiles row by row, then the whole where there are several; rows and columns, (0, 0) where the picture is not cut."""
@@ -106,10 +106,10 @@ def nearest_size(image: Image.Image, options: Mapping[str, Any], edges: Mapping[
     crop = options.get("crop_size") if options.get("do_center_crop") else None
     crop = crop if crop is None or isinstance(crop, int) else int(crop["height"])
     if edges.get("width", tile) != tile or crop not in (None, tile):
-        raise InputError(f"preprocessor_config.json: tiles of one side are known, not a 'size' of {dict(edges)}")
+        raise CallError(f"preprocessor_config.json: tiles of one side are known, not a 'size' of {dict(edges)}")
     down, across = best_size(image.width, image.height, options["image_grid_pinpoints"])
     if down % tile or across % tile:
-        raise InputError(f"preprocessor_config.json: {down} x {across} pixels are not whole tiles of {tile}")
+        raise CallError(f"preprocessor_config.json: {down} x {across} pixels are not whole tiles of {tile}")
     wide, high = across / image.width, down / image.height
     if wide < high:
         inner = across, min(math.ceil(image.height * wide), down)
@@ -155,7 +155,7 @@ def whole_patches(width: int, height: int, options: Mapping[str, Any]) -> tuple[
     least = int(options.get("min_pixels") or size.get("shortest_edge") or size.get("min_pixels") or 0)
     most = int(options.get("max_pixels") or size.get("longest_edge") or size.get("max_pixels") or 0)
     if least < 1 or most < least:
-        raise InputError(f"preprocessor_config.json: 'size' says how many pixels at least and at most, not {size!r}")
+        raise CallError(f"preprocessor_config.json: 'size' says how many pixels at least and at most, not {size!r}")
     if max(width, height) > 200 * min(width, height):
         raise InputError(f"a picture of {width} x {height} pixels is too narrow: at most 200 times as long as wide")
     across, down = round(width / step) * step, round(height / step) * step

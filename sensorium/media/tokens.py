@@ -9,7 +9,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from sensorium.errors import InputError
+from sensorium.errors import CallError
 from sensorium.media import text
 
 CLEANED = (
@@ -177,6 +177,6 @@ def config_of(files: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         part = files.get(name) or {}
         if not isinstance(part, Mapping):
-            raise InputError(f"{name}: should hold an object")
+            raise CallError(f"{name}: should hold an object")
         found |= part
     return found

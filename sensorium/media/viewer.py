@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sensorium.errors import InputError, check_count
+from sensorium.errors import CallError, InputError, check_count
 from sensorium.media import chat
 from sensorium.media.writer import Arrays, Writer
 from sensorium.ops import interpolation
@@ -60,7 +60,7 @@ def name_of(writer: Writer, *names: str) -> str:
         told = told.get("content") if isinstance(told, Mapping) else told
         if isinstance(told, str):
             return told
-    raise InputError(f"neither config.json nor tokenizer_config.json says '{names[0]}'")
+    raise CallError(f"neither config.json nor tokenizer_config.json says '{names[0]}'")
 
 
 def _plain(writer: Writer, image: str, count: int, arrays: Arrays) -> str:

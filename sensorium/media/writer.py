@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sensorium.errors import InputError, check_count
+from sensorium.errors import CallError, check_count
 from sensorium.media import chat, text
 from sensorium.media.tokens import special_of
 from sensorium.ops import batches
@@ -54,7 +54,7 @@ class Writer:
         """
         for name, kind in (("config.json", dict), ("tokenizer.json", str)):
             if not isinstance(files.get(name), kind):
-                raise InputError(f"{name} is missing: {task} needs it")
+                raise CallError(f"{name} is missing: {task} needs it")
         tokenizer_config = dict(files.get("tokenizer_config.json") or {})
         templates = chat.template_of(files, tokenizer_config)
         generation = files.get("generation_config.json")
@@ -125,7 +125,7 @@ class Writer:
         for name in names:
             if isinstance(value := self.settings.get(name), int):
                 return [value]
-        raise InputError(f"neither generation_config.json nor config.json says '{names[0]}'")
+        raise CallError(f"neither generation_config.json nor config.json says '{names[0]}'")
 
     def write(
         self,

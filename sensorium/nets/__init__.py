@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sensorium.errors import InputError, MissingError
+from sensorium.errors import InputError, MissingError, SensoriumError
 from sensorium.nets import bound
 from sensorium.nets.bound import BoundNet
 from sensorium.nets.openvino import OpenVinoNet
@@ -77,15 +77,21 @@ class FolderNets(Mapping[str, Opened]):
         if name not in self._open:
             if name not in self.paths:
                 raise KeyError(name)
-            how = self.settings
-            if how.engine == "openvino":
-                net: OrtNet | OpenVinoNet = OpenVinoNet(self.paths[name], how.threads, how.precision == "bf16")
-                if self.check is not None:
-                    self.check(self.paths[name], net)
-            else:
-                net = OrtNet(self.paths[name], how.threads, how.device or "cpu")
-            self._open[name] = self.bound(net)
+            try:
+                self._open[name] = self.bound(self._opened(self.paths[name]))
+            except SensoriumError as error:
+                error.always = True
+                raise
         return self._open[name]
+
+    def _opened(self, path: Path) -> OrtNet | OpenVinoNet:
+        how = self.settings
+        if how.engine != "openvino":
+            return OrtNet(path, how.threads, how.device or "cpu")
+        net = OpenVinoNet(path, how.threads, how.precision == "bf16")
+        if self.check is not None:
+            self.check(path, net)
+        return net
 
     def bound(self, net: OrtNet | OpenVinoNet) -> Opened:
         """A network of this folder, with the names that the task knows."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sensorium.errors import InputError, check_count
+from sensorium.errors import CallError, InputError, check_count
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[Any]
@@ -68,7 +68,7 @@ def scores(logits: Floats, function: str) -> npt.NDArray[np.float64]:
         InputError: there is no such function.
     """
     if function not in FUNCTIONS:
-        raise InputError(f"function_to_apply '{function}': use one of {', '.join(FUNCTIONS)}")
+        raise CallError(f"function_to_apply '{function}': use one of {', '.join(FUNCTIONS)}")
     if function == "none":
         return np.asarray(logits, np.float64)
     return sigmoid(logits) if function == "sigmoid" else softmax(logits)

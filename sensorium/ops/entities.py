@@ -32,6 +32,11 @@ def split(tag: str) -> tuple[str, str]:
     return tag[:1] or "O", tag[1:].split("-", 1)[-1] or "_"
 
 
+def kind(tag: str) -> str:
+    """The type of a tag in any scheme: `B-PER` is `PER`; a tag without a prefix is its own type."""
+    return split(tag)[1] if "-" in tag else tag
+
+
 def entities(tags: Sequence[str]) -> set[Entity]:
     """The entities of a sequence in any scheme, as seqeval (and conlleval) reads them: a prefix may be wrong."""
     found = set()

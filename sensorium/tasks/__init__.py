@@ -65,7 +65,8 @@ class Task(Protocol):
     evaluation: ClassVar[dict[str, Any]]  # options used when evaluating
     # Optional: `parts`, where a source has several (a picture and a question about it), the first being `source`;
     # `architectures`, the endings of the Hugging Face classes that do this task, and `suits(config)` where the ending
-    # alone does not tell; `evaluation_on(truths)`, options for evaluating that the data decide: labels to choose from.
+    # alone does not tell; `evaluation_on(truths)`, options for evaluating that the data decide: labels to choose from;
+    # `labels`, all that it can answer, where the truths are labels too.
 
     @classmethod
     def load(cls, files: Mapping[str, Any]) -> Task: ...

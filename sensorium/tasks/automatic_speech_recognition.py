@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from PIL import Image
 
-from sensorium.errors import InputError
+from sensorium.errors import CallError, InputError
 from sensorium.media import audio, charts, drawing, text
 from sensorium.media.audio import Audio
 from sensorium.ops import batches, ctc, edit_distance, transducer, whisper
@@ -301,7 +301,7 @@ class Task:
         elif granularity in ("word", "segment"):
             spans = ctc.spans(pieces, found)
         else:
-            raise InputError(f"granularity is 'word' or 'char', not '{granularity}'")
+            raise CallError(f"granularity is 'word' or 'char', not '{granularity}'")
         times = [(word, round(start * at, 4), round(min(end * at, seconds), 4)) for word, start, end in spans]
         return Transcript(said, [Chunk(word, (start, end)) for word, start, end in times])
 
@@ -343,7 +343,7 @@ class Task:
             return list(self._heard(nets, pieces, settings, chosen, language, "translate" if translate else None))
         if self.generates:
             if chosen is not None:
-                raise InputError("this model does not tell times")
+                raise CallError("this model does not tell times")
             return [Transcript(said) for said in self._written(nets, pieces, settings)]
         if "joint_model" in nets:
             return [self._transduced(nets, source, own, chosen) for source, own in zip(sources, pieces)]
@@ -374,7 +374,7 @@ class Task:
         overlap = seconds / 6 if stride is None else stride
         length, side = (round(value * self.rate / step) * step for value in (seconds, overlap))
         if length <= 2 * side or side < 0:
-            raise InputError(f"pieces of {seconds:g} s cannot overlap by {overlap:g} s at each end")
+            raise CallError(f"pieces of {seconds:g} s cannot overlap by {overlap:g} s at each end")
         for start in range(0, len(source.samples), length - 2 * side):
             part = source.samples[start : start + length]
             last = start + length >= len(source.samples)
@@ -435,7 +435,7 @@ class Task:
     ) -> Iterator[Transcript]:
         """What Whisper hears in the pieces of each sound."""
         if granularity not in (None, "segment", "word"):
-            raise InputError(f"granularity is 'segment' or 'word', not '{granularity}'")
+            raise CallError(f"granularity is 'segment' or 'word', not '{granularity}'")
         for name in ("decoder_start_token_id", "eos_token_id", "forced_decoder_ids", "suppress_tokens"):
             settings.setdefault(name, self.config.get(name))
         hop = int(self.preprocessor.get("hop_length", 160))
@@ -486,7 +486,7 @@ class Task:
                 value = place.get(name)
                 if isinstance(value, int):
                     return value
-        raise InputError(f"neither generation_config.json nor config.json says '{names[0]}'")
+        raise CallError(f"neither generation_config.json nor config.json says '{names[0]}'")
 
     @cached_property
     def _special(self) -> frozenset[int]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from sensorium.errors import InputError, check_count
+from sensorium.errors import CallError, InputError, check_count
 from sensorium.media import drawing, text
 from sensorium.media.encoder import USUAL
 from sensorium.ops import classification
@@ -51,7 +51,7 @@ class Task(OfText):
         mask = self.encoder.token("mask_token")
         number = None if mask is None else self.encoder.tokenizer.token_to_id(mask)
         if mask is None or number is None:
-            raise InputError("tokenizer_config.json names no mask_token: this model fills no gaps")
+            raise CallError("tokenizer_config.json names no mask_token: this model fills no gaps")
         self.mask, self.mask_id = mask, int(number)
 
     def open(self, source: Any) -> str:
@@ -111,7 +111,7 @@ class Task(OfText):
             if number is not None:
                 numbers.append(number)
         if not numbers:
-            raise InputError("targets: none of these words is in the vocabulary")
+            raise CallError("targets: none of these words is in the vocabulary")
         return np.array(sorted(set(numbers)), np.int64)
 
     def tally(self, prediction: Any, truth: str, nets: Nets) -> Tally:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from sensorium.errors import InputError
+from sensorium.errors import CallError, InputError
 from sensorium.media import drawing
 from sensorium.media import image as media
 from sensorium.ops.frechet import fid, mmd, paired_mmd
@@ -182,15 +182,15 @@ class Task:
             InputError: an option is out of range, or the model knows no such class.
         """
         if not 1 <= steps <= 1000:
-            raise InputError(f"steps is 1 to 1000, not {steps}")
+            raise CallError(f"steps is 1 to 1000, not {steps}")
         if not 1 <= count <= 1000:
-            raise InputError(f"count is 1 to 1000, not {count}")
+            raise CallError(f"count is 1 to 1000, not {count}")
         if not 0 <= guidance_scale <= 100:
-            raise InputError(f"guidance_scale is 0 to 100, not {guidance_scale}")
+            raise CallError(f"guidance_scale is 0 to 100, not {guidance_scale}")
         if solver not in ("heun", "adams", "euler"):
-            raise InputError(f"solver is heun, adams or euler, not '{solver}'")
+            raise CallError(f"solver is heun, adams or euler, not '{solver}'")
         if seed < 0:
-            raise InputError(f"seed is 0 or more, not {seed}")
+            raise CallError(f"seed is 0 or more, not {seed}")
         labels = [self.open(source) for source in sources]
         wanted = [(seed + i, j, label) for i, label in enumerate(labels) for j in range(count)]
         made: list[Generated] = []

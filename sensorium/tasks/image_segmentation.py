@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from PIL import Image
 
-from sensorium.errors import InputError
+from sensorium.errors import CallError, InputError
 from sensorium.media import drawing, image, masks, text
 from sensorium.ops import batches, coco_ap, segmentation, segmentation_metrics
 from sensorium.ops import masks as mask_ops
@@ -62,6 +62,7 @@ class Task(OfPicture):
         self._family = segmentation.family(str(self.config.get("model_type")), architecture)
         names = self.config.get("id2label") or {}
         self._labels = {int(key): str(label) for key, label in names.items()}
+        self.labels = list(self._labels.values())
         self._words = text.tokenizer(self.tokenizer) if self.tokenizer else None
 
     @classmethod
@@ -129,7 +130,7 @@ class Task(OfPicture):
         """
         can = self._family.subtasks
         if wanted is not None and wanted not in can:
-            raise InputError(f"subtask is {' or '.join(can)} for this model, not '{wanted}'")
+            raise CallError(f"subtask is {' or '.join(can)} for this model, not '{wanted}'")
         return wanted or can[0]
 
     def decode(self, outputs: Arrays, source: Any, limits: Limits = USUAL, subtask: str | None = None) -> list[Segment]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from sensorium.errors import InputError
+from sensorium.errors import CallError, InputError
 from sensorium.media import drawing, image, masks
 from sensorium.ops import boxes
 from sensorium.ops import masks as mask_ops
@@ -173,7 +173,7 @@ class Task(Preprocessed):
             InputError: an option is out of range.
         """
         if not 1 <= points_per_crop <= 256 or points_per_batch < 1:
-            raise InputError("points_per_crop is 1 to 256, points_per_batch at least 1")
+            raise CallError("points_per_crop is 1 to 256, points_per_batch at least 1")
         answers: list[list[Any]] = []
         for source in sources:
             asked = self.open(source)

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from tokenizers import Encoding
 
-from sensorium.errors import InputError, check_count
+from sensorium.errors import CallError, InputError, check_count
 from sensorium.media import drawing, text
 from sensorium.ops import answers, batches
 from sensorium.tasks import Arrays, Nets, Tally
@@ -126,7 +126,7 @@ class Task(OfText):
         check_count("max_answer_len", max_answer_len)
         check_count("max_seq_len", max_seq_len)
         if doc_stride is not None and doc_stride < 0:
-            raise InputError(f"doc_stride is at least 0, not {doc_stride}")
+            raise CallError(f"doc_stride is at least 0, not {doc_stride}")
         windows = [(n, w) for n, source in enumerate(sources) for w in self.windows(source, max_seq_len, doc_stride)]
         items = [self.encoder.arrays(window) for _, window in windows]
         logits: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0), np.empty(0))] * len(items)

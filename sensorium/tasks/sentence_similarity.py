@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from sensorium.errors import InputError
+from sensorium.errors import CallError, InputError
 from sensorium.media import drawing, text
 from sensorium.media.embedder import Embedder, first_of
 from sensorium.ops import retrieval
@@ -82,7 +82,7 @@ class Task:
         """  # noqa: E501
         way = pooling or (None if self.embedder.sentences.ways else "mean")
         if way == "none":
-            raise InputError("pooling 'none': texts are compared by one vector each")
+            raise CallError("pooling 'none': texts are compared by one vector each")
         distinct = list(dict.fromkeys(t for s in sources for t in (s.source, *s.others)))
         vectors = dict(zip(distinct, self.embedder.vectors(nets["model"], distinct, pooling=way)))
         answers = []

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from sensorium.errors import InputError
+from sensorium.errors import CallError, InputError
 from sensorium.media import chat, drawing, text
 from sensorium.media import tokens as tokens_of
 from sensorium.media.tokens import Tokens
@@ -86,7 +86,7 @@ class Task:
     def load(cls, files: Mapping[str, Any]) -> Task:
         tokenizer = files.get("tokenizer.json")
         if tokenizer is None:
-            raise InputError("this model has no tokenizer.json")
+            raise CallError("this model has no tokenizer.json")
         config = tokens_of.config_of(files)
         templates = chat.template_of(files, config)
         config.pop("chat_template", None)
@@ -247,7 +247,7 @@ class Task:
         source = self.open(source)
         config = self._config(given)
         if any((config.get(name) or 1) != 1 for name in ("num_beams", "num_return_sequences")):
-            raise InputError("a stream has one answer and no beams: leave num_beams and num_return_sequences out")
+            raise CallError("a stream has one answer and no beams: leave num_beams and num_return_sequences out")
         prompt = self.prepare(source, **({} if isinstance(source, str) else self._for_template(given)))["input_ids"]
         chosen = [prompt.tolist()]
         decoder, ids, settings = batches.ready(nets["model"], chosen, config, **self._given(given, chosen))

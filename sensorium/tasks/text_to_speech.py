@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from sensorium.errors import InputError
+from sensorium.errors import CallError, InputError
 from sensorium.media import audio, charts, drawing, text
 from sensorium.media.audio import Audio
 from sensorium.ops import speech
@@ -174,7 +174,7 @@ class Task:
             threshold: how sure SpeechT5 must be that all has been said
         """
         if not speaking_rate > 0:
-            raise InputError(f"speaking_rate must be above 0, not {speaking_rate}")
+            raise CallError(f"speaking_rate must be above 0, not {speaking_rate}")
         answers = []
         for source in sources:
             arrays = self.prepare(source)
@@ -206,7 +206,7 @@ class Task:
         if {"sid", "speaker_id"} & set(net.inputs):
             number = (self.config.get("speaker_id_map") or {}).get(speaker or "", speaker or 0)
             if not str(number).isdigit():
-                raise InputError(f"this model has no speaker '{speaker}'")
+                raise CallError(f"this model has no speaker '{speaker}'")
             found["sid"] = found["speaker_id"] = np.array([int(number)], np.int64)
         if "style" in net.inputs:
             voice = self._voice(speaker, given)
@@ -225,7 +225,7 @@ class Task:
             try:
                 return np.asarray(given, np.float32)
             except (TypeError, ValueError):
-                raise InputError("speaker_embeddings: give numbers") from None
+                raise CallError("speaker_embeddings: give numbers") from None
         if speaker is None and self.voices:
             return np.asarray(next(iter(self.voices.values())), np.float32)
         if speaker is not None and speaker in self.voices:
@@ -233,13 +233,13 @@ class Task:
         if speaker is None and (size := self.config.get("speaker_embedding_dim")):
             return np.zeros(int(size), np.float32)
         known = ", ".join(sorted(self.voices)[:20]) or "none in voices.json"
-        raise InputError(f"this model has no voice '{speaker or ''}'; it has: {known}")
+        raise CallError(f"this model has no voice '{speaker or ''}'; it has: {known}")
 
     def _step_by_step(self, nets: Nets, ids: np.ndarray, voice: np.ndarray, threshold: float) -> np.ndarray:
         """SpeechT5: a decoder that writes a spectrum frame by frame, and a vocoder that makes it sound."""
         size = int(self.config.get("speaker_embedding_dim", 512))
         if voice.shape != (size,):
-            raise InputError(f"a voice of this model has {size} numbers, not {voice.size}")
+            raise CallError(f"a voice of this model has {size} numbers, not {voice.size}")
         encoded = nets["encoder_model"]({"input_ids": ids[None], "attention_mask": np.ones((1, len(ids)), np.int64)})
         states = encoded["encoder_outputs"]
         bands, factor = int(self.config.get("num_mel_bins", 80)), int(self.config.get("reduction_factor", 2))

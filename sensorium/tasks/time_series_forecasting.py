@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from sensorium.errors import InputError, check_count
+from sensorium.errors import CallError, InputError, check_count
 from sensorium.media import charts, text
 from sensorium.ops import batches, forecasts
 from sensorium.tasks import Arrays, Nets, Tally
@@ -141,7 +141,7 @@ class Task:
         check_count("prediction_length", prediction_length)
         length = self.horizon if prediction_length is None else prediction_length
         if length > ROUNDS * self.horizon:
-            raise InputError(f"prediction_length is at most {ROUNDS * self.horizon} for this model, not {length}")
+            raise CallError(f"prediction_length is at most {ROUNDS * self.horizon} for this model, not {length}")
         known = [source[: -self.horizon] if hold_out else source for source in sources]
         if any(not len(series) for series in known):
             raise InputError(f"a series is longer than the {self.horizon} steps that are held out")

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from tokenizers import Encoding
 
-from sensorium.errors import InputError
+from sensorium.errors import CallError, InputError
 from sensorium.media import drawing, text
 from sensorium.ops import batches, classification, entities
 from sensorium.tasks import Arrays, Nets, Tally
@@ -93,7 +93,7 @@ class Task(OfText):
         """Probabilities of the labels: (T, C)."""
         logits = outputs["logits"]
         if logits.ndim != 2 or logits.shape[1] != len(self.labels):
-            raise InputError(f"the network answers {logits.shape[-1]} labels, config.json names {len(self.labels)}")
+            raise CallError(f"the network answers {logits.shape[-1]} labels, config.json names {len(self.labels)}")
         return classification.softmax(logits)
 
     def predict(
@@ -113,9 +113,9 @@ class Task(OfText):
             ignore_labels: labels that are left out; by default O
         """  # noqa: E501
         if aggregation_strategy not in STRATEGIES:
-            raise InputError(f"aggregation_strategy '{aggregation_strategy}': use one of {', '.join(STRATEGIES)}")
+            raise CallError(f"aggregation_strategy '{aggregation_strategy}': use one of {', '.join(STRATEGIES)}")
         if stride is not None and aggregation_strategy == "none":
-            raise InputError("a stride joins windows by their spans: choose another aggregation_strategy than none")
+            raise CallError("a stride joins windows by their spans: choose another aggregation_strategy than none")
         if stride is None and aggregation_strategy == "words" and self.encoder.max_length:
             stride = self.encoder.max_length // 4
         if stride is not None and self.encoder.max_length:

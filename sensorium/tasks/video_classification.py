@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from sensorium.errors import InputError, check_count
+from sensorium.errors import CallError, InputError, check_count
 from sensorium.media import drawing, image, video
 from sensorium.media.video import Frames
 from sensorium.ops.classification import Label, shown
@@ -50,7 +50,7 @@ class Task(Classifier, Preprocessed):
         check_count("frame_sampling_rate", frame_sampling_rate)
         wanted = num_frames or self.frames
         if wanted > MOST:
-            raise InputError(f"num_frames is at most {MOST}, not {wanted}")
+            raise CallError(f"num_frames is at most {MOST}, not {wanted}")
         last = wanted * frame_sampling_rate - 1
         frames = list(islice(iter(self.open(source)), last + 1))
         if not frames:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sensorium.errors import InputError
+from sensorium.errors import CallError, InputError
 from sensorium.ops.generation import grammar
 from sensorium.ops.generation.grammar import Reader
 from sensorium.ops.generation.schema import reader as reader_of_schema
@@ -42,10 +42,10 @@ def constraint(
     if not given:
         return None
     if len(given) > 1:
-        raise InputError("choices, regex and json_schema exclude each other")
+        raise CallError("choices, regex and json_schema exclude each other")
     if choices is not None:
         if not choices or not all(isinstance(one, str) and one for one in choices):
-            raise InputError("choices must be texts")
+            raise CallError("choices must be texts")
         reader = Reader(grammar.either(*map(grammar.literal, choices)))
     elif regex is not None:
         reader = Reader(grammar.regular(regex))

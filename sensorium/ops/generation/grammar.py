@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sensorium.errors import InputError
+from sensorium.errors import CallError
 
 UNICODE = 0x110000
 STATES = 200_000
@@ -90,7 +90,7 @@ def characters(ranges: Sequence[tuple[int, int]]) -> Node:
     if bits:
         found.append(Set(bits))
     if not found:
-        raise InputError("a set of characters is empty")
+        raise CallError("a set of characters is empty")
     return either(*found)
 
 
@@ -141,7 +141,7 @@ def regular(pattern: str) -> Node:
     try:
         return _expression(parser.parse(pattern))
     except (re.error, OverflowError, RecursionError) as error:
-        raise InputError(f"not a regular expression that can be followed: {error}") from None
+        raise CallError(f"not a regular expression that can be followed: {error}") from None
 
 
 def _expression(items: Any) -> Node:
@@ -166,7 +166,7 @@ def _item(kind: Any, value: Any) -> Node:
         return Repeat(_expression(inner), int(least), None if most is names.MAXREPEAT else int(most))
     if kind is names.AT and value in (names.AT_BEGINNING, names.AT_BEGINNING_STRING, names.AT_END, names.AT_END_STRING):
         return NOTHING
-    raise InputError(f"a regular expression that says what is written has no {str(kind).lower()}")
+    raise CallError(f"a regular expression that says what is written has no {str(kind).lower()}")
 
 
 def _ranges(items: Any) -> list[tuple[int, int]]:
@@ -182,7 +182,7 @@ def _ranges(items: Any) -> list[tuple[int, int]]:
         elif kind is names.CATEGORY:
             found += _category(value)
         else:
-            raise InputError(f"a set of characters has no {str(kind).lower()}")
+            raise CallError(f"a set of characters has no {str(kind).lower()}")
     return _negated(found) if negated else found
 
 
@@ -306,7 +306,7 @@ class Reader:
     def _state(self, stacks: frozenset[int]) -> int:
         if stacks not in self._known:
             if len(self._states) >= STATES:
-                raise InputError("the grammar is too large to follow")
+                raise CallError("the grammar is too large to follow")
             self._known[stacks] = len(self._states)
             self._states.append(stacks)
             if len(self._states) > len(self.next):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sensorium.errors import InputError
+from sensorium.errors import CallError, InputError
 
 Rule = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Tokens so far (rows, time) int64 and scores (rows, vocabulary) float32 to the scores that hold.
@@ -80,7 +80,7 @@ def rules(
 
 def _positive(name: str, value: Any) -> float:
     if not isinstance(value, (int, float)) or not value > 0:
-        raise InputError(f"{name} must be above 0, not {value!r}")
+        raise CallError(f"{name} must be above 0, not {value!r}")
     return float(value)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sensorium.errors import InputError
+from sensorium.errors import CallError
 from sensorium.ops.generation.rules import Rule
 
 IMPOSSIBLE = np.float32(-np.inf)
@@ -37,7 +37,7 @@ def warpers(config: Mapping[str, Any]) -> list[Rule]:
     found: list[Rule] = []
     if (value := _number(config, "temperature", 0, None)) is not None and value != 1:
         if value == 0:
-            raise InputError("temperature must be above 0; for the likeliest token, leave do_sample out")
+            raise CallError("temperature must be above 0; for the likeliest token, leave do_sample out")
         found.append(temperature(value))
     if value := _number(config, "top_h", 0, 1):
         found.append(top_h(value))
@@ -46,7 +46,7 @@ def warpers(config: Mapping[str, Any]) -> list[Rule]:
         chosen = 50
     if chosen:
         if not isinstance(chosen, int) or chosen < 0:
-            raise InputError(f"top_k must be a whole number of at least 0, not {chosen!r}")
+            raise CallError(f"top_k must be a whole number of at least 0, not {chosen!r}")
         found.append(top_k(chosen))
     if (value := _number(config, "top_p", 0, 1)) is not None and value < 1:
         found.append(top_p(value))
@@ -67,7 +67,7 @@ def _number(config: Mapping[str, Any], name: str, low: float, high: float | None
         return None
     good = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not good or not value >= low or (high is not None and value > high):
-        raise InputError(f"{name} must be {f'{low} to {high}' if high is not None else f'at least {low}'}: {value!r}")
+        raise CallError(f"{name} must be {f'{low} to {high}' if high is not None else f'at least {low}'}: {value!r}")
     return float(value)
 
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sensorium.errors import InputError
+from sensorium.errors import CallError
 from sensorium.ops.generation.grammar import (
     NOTHING,
     Node,
@@ -86,7 +86,7 @@ class Schema:
         if schema is True or schema == {}:
             return Reference("any")
         if not isinstance(schema, Mapping):
-            raise InputError(f"json_schema: {place} is no schema")
+            raise CallError(f"json_schema: {place} is no schema")
         if "$ref" in schema:
             return self.later(self._target(str(schema["$ref"])), str(schema["$ref"]))
         if "const" in schema:
@@ -102,7 +102,7 @@ class Schema:
             for part in _list(schema["allOf"], place):
                 target = self._target(str(part["$ref"])) if isinstance(part, Mapping) and "$ref" in part else part
                 if not isinstance(target, Mapping):
-                    raise InputError(f"json_schema: {place}/allOf is no list of schemas")
+                    raise CallError(f"json_schema: {place}/allOf is no list of schemas")
                 for key, value in target.items():
                     both = joined.get(key)
                     if isinstance(both, Mapping) and isinstance(value, Mapping):
@@ -120,11 +120,11 @@ class Schema:
     def of_kind(self, kind: str, schema: Mapping[str, Any], place: str) -> Node:
         """The grammar of the values of one type."""
         if kind not in KNOWN:
-            raise InputError(f"json_schema: {place} has the type '{kind}', which is none of {', '.join(KNOWN)}")
+            raise CallError(f"json_schema: {place} has the type '{kind}', which is none of {', '.join(KNOWN)}")
         taken = TOLD | {"type"} | set().union(*KNOWN.values())
         ranged = {"minimum", "maximum"} if kind == "number" else set()
         if unknown := sorted(set(schema) - (taken - ranged)):
-            raise InputError(f"json_schema: {place} has '{unknown[0]}', which cannot be followed while writing")
+            raise CallError(f"json_schema: {place} has '{unknown[0]}', which cannot be followed while writing")
         if kind == "string":
             return self._string(schema)
         if kind == "object":
@@ -189,13 +189,13 @@ class Schema:
 
     def _target(self, reference: str) -> Any:
         if not reference.startswith("#"):
-            raise InputError(f"json_schema: the reference '{reference}' leads out of the schema")
+            raise CallError(f"json_schema: the reference '{reference}' leads out of the schema")
         found = self.root
         for part in reference.removeprefix("#").strip("/").split("/") if reference != "#" else ():
             key = part.replace("~1", "/").replace("~0", "~")
             found = found.get(key) if isinstance(found, Mapping) else None
         if found is None:
-            raise InputError(f"json_schema: the reference '{reference}' leads nowhere")
+            raise CallError(f"json_schema: the reference '{reference}' leads nowhere")
         return found
 
 
@@ -208,7 +208,7 @@ def between(low: int | None, high: int | None) -> Node:
     limit = 10**18 - 1
     low, high = max(-limit, -limit if low is None else int(low)), min(limit, limit if high is None else int(high))
     if low > high:
-        raise InputError(f"json_schema: no whole number is from {low} to {high}")
+        raise CallError(f"json_schema: no whole number is from {low} to {high}")
     parts = []
     if low < 0:
         parts += [f"-(?:{p})" for p in _digits(max(1, -high), -low)]
@@ -239,5 +239,5 @@ def _json(value: Any) -> str:
 
 def _list(value: Any, place: str) -> list[Any]:
     if not isinstance(value, list) or not value:
-        raise InputError(f"json_schema: {place} has an empty list of choices")
+        raise CallError(f"json_schema: {place} has an empty list of choices")
     return value

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sensorium.errors import InputError
+from sensorium.errors import CallError
 from sensorium.ops.generation import rules, sampling
 from sensorium.ops.generation.rules import Rule
 from sensorium.ops.generation.stopping import Stop, max_time
@@ -72,16 +72,16 @@ class Settings:
         max_length = prompt + int(new) if new else int(longest) if longest else prompt + 20
         beams, count = (_count(config, name) for name in ("num_beams", "num_return_sequences"))
         if beams < 1 or count < 1 or max_length <= prompt:
-            raise InputError(
+            raise CallError(
                 "num_beams, num_return_sequences and max_new_tokens must be at least 1"
                 if max_length > prompt or not longest
                 else f"the prompt has {prompt} tokens and max_length is {max_length}: nothing can follow"
             )
         drawn = bool(config.get("do_sample"))
         if config.get("num_beam_groups") not in (None, 1) or config.get("penalty_alpha") or (drawn and beams > 1):
-            raise InputError("generation with num_beam_groups, penalty_alpha, or beams and do_sample is not supported")
+            raise CallError("generation with num_beam_groups, penalty_alpha, or beams and do_sample is not supported")
         if count > beams and not drawn:
-            raise InputError("num_return_sequences above 1 needs do_sample or as many beams")
+            raise CallError("num_return_sequences above 1 needs do_sample or as many beams")
         eos = rules.ids_of(config.get("eos_token_id"))
         penalty, seconds = config.get("length_penalty"), config.get("max_time")
         return cls(
@@ -109,5 +109,5 @@ def _count(config: Mapping[str, Any], name: str) -> int:
     if value is None:
         return 1
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InputError(f"{name} must be a whole number, not {value!r}")
+        raise CallError(f"{name} must be a whole number, not {value!r}")
     return value

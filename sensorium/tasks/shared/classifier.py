@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from sensorium.errors import InputError
+from sensorium.errors import CallError
 from sensorium.media import charts
 from sensorium.ops import classification
 from sensorium.ops.classification import Label
@@ -51,7 +51,7 @@ class Classifier:
         """
         logits = outputs["logits"]
         if logits.shape != (len(self.labels),):
-            raise InputError(f"the network answers {logits.shape[-1]} labels, config.json names {len(self.labels)}")
+            raise CallError(f"the network answers {logits.shape[-1]} labels, config.json names {len(self.labels)}")
         scores = classification.scores(logits, function_to_apply or classification.function_of(self.config))
         found = classification.ranked(scores, self.labels, top_k)
         return found if threshold is None else [label for label in found if label.score >= threshold]
