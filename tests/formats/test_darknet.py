@@ -233,3 +233,88 @@ def test_inspect_says_what_it_computes(tmp_path: Path) -> None:
     (tmp_path / "net.weights").unlink()
     report = formats.inspect([tmp_path])
     assert report["missing"] == ["the weights (.weights)"]
+
+
+def test_planes_of_two_sizes_are_added_where_they_meet(tmp_path: Path) -> None:
+    """shortcut_cpu: every second place of a larger plane is added, or what is added stands at every second place."""
+    pool = "[maxpool]\nsize=1\nstride=2\n"
+    found = convert(tmp_path, f"[activation]\nactivation=tanh\n{pool}[shortcut]\nfrom=0\nalpha=0.5\nbeta=3\n")(X)
+    np.testing.assert_allclose(
+        found["shortcut_2"], (0.5 * np.tanh(X) + 3 * np.tanh(X))[:, :, ::2, ::2], atol=1e-5, rtol=1e-5
+    )
+    few = "[route]\nlayers=0\ngroups=2\ngroup_id=1\n"
+    text = f"[activation]\nactivation=linear\n{pool}{few}[shortcut]\nfrom=1\nalpha=0.5\nbeta=3\n"
+    expected = X[:, 2:].copy()
+    expected[:, :, ::2, ::2] = 0.5 * expected[:, :, ::2, ::2] + 3 * X[:, :2, ::2, ::2]
+    np.testing.assert_allclose(convert(tmp_path, text)(X)["shortcut_3"], expected, atol=1e-5)
+
+
+def squares(x: np.ndarray, size: int) -> np.ndarray:
+    """The running total of forward_normalization_layer."""
+    total, found = (x[:, : size // 2] ** 2).sum(1), []
+    for k in range(x.shape[1]):
+        if k:
+            last, following = k - (size - 1) // 2 - 1, k + size // 2
+            total = total - (x[:, last] ** 2 if last >= 0 else 0)
+            total = total + (x[:, following] ** 2 if following < x.shape[1] else 0)
+        found.append(total)
+    return np.stack(found, 1)
+
+
+def stairs(x: np.ndarray) -> np.ndarray:
+    whole = np.floor(x)
+    return np.asarray(np.where(whole % 2 == 0, np.floor(x / 2), x - whole + np.floor(x / 2)))
+
+
+RARER: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
+    "normalization": ("size=3\nalpha=.1\nbeta=.5\nkappa=2\n", lambda x: x / (2 + 0.1 * squares(x, 3)) ** 0.5),
+    "lrn": ("size=2\nalpha=.1\n", lambda x: x / (1 + 0.1 * squares(x, 2)) ** 0.75),
+    "l2norm": ("", lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)),
+    "logistic": ("", sigmoid),
+    "activation": ("activation=stair\n", stairs),
+    "upsample": ("stride=-2\nscale=.5\n", lambda x: x.reshape(2, 4, 4, 2, 4, 2).sum((3, 5)) / 2),
+    "reorg": ("stride=2\nreverse=1\n",
+              lambda x: x.reshape(2, 2, 2, 1, 8, 8).transpose(0, 3, 4, 1, 5, 2).reshape(2, 1, 16, 16)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", RARER)
+def test_rarer_layers(kind: str, tmp_path: Path) -> None:
+    settings, expected = RARER[kind]
+    np.testing.assert_allclose(convert(tmp_path, f"[{kind}]\n{settings}")(X)[f"{kind}_0"], expected(X), atol=1e-5)
+
+
+def test_places_with_kernels_of_their_own(tmp_path: Path) -> None:
+    kernel, bias = array(9, 2, 4 * 9), array(2, 3, 3)
+    found = convert(tmp_path, "[local]\nfilters=2\nsize=3\nstride=2\nactivation=linear\n", weights(bias, kernel))(X)
+    windows = np.lib.stride_tricks.sliding_window_view(X, (3, 3), (2, 3))[:, :, ::2, ::2]
+    expected = np.einsum("nchwij,hwocij->nohw", windows, kernel.reshape(3, 3, 2, 4, 3, 3)) + bias
+    np.testing.assert_allclose(found["local_0"], expected, atol=1e-4)
+
+
+def test_the_first_yolo(tmp_path: Path) -> None:
+    """get_detection_detections: classes of the cells, objectness, and boxes whose sizes are square roots."""
+    bias = array(2 * 2 * (3 + 2 * 5))
+    text = "[connected]\noutput=52\nactivation=linear\n[detection]\nclasses=3\ncoords=4\nside=2\nnum=2\nsqrt=1\n"
+    found = convert(tmp_path, text, weights(bias, np.zeros((52, 256))))(X)
+    np.testing.assert_array_equal(found["detection_1"][1], bias)
+    i = 5  # the second box of the third cell: row 1, column 0
+    x, y, w, h = bias[12 + 8 + 4 * i :][:4].astype(np.float64)
+    centre, half = np.array([x / 2, (y + 1) / 2]), np.array([w * w / 2, h * h / 2])
+    np.testing.assert_allclose(found["boxes"][0, i], np.concatenate([centre - half, centre + half]), atol=1e-5)
+    np.testing.assert_allclose(found["scores"][0, i], bias[12 + i] * bias[6:9], atol=1e-6)
+
+
+def test_regions_with_more_coordinates_and_a_background(tmp_path: Path) -> None:
+    kernel = np.eye(8, 4, dtype=np.float32)[:, :, None, None]
+    bias = array(8)
+    text = "[convolutional]\nfilters=8\nsize=1\nactivation=linear\n[region]\nclasses=2\nnum=1\ncoords=5\nsoftmax=1\n"
+    for background in (0, 1):
+        found = convert(tmp_path, text + f"background={background}\n", weights(bias, kernel))(X)
+        raw, parts = found["conv_0"], found["region_1"]
+        np.testing.assert_array_equal(parts[:, 2:5], raw[:, 2:5])
+        first = 5 if background else 6
+        exps = np.exp(raw[:, first:])
+        np.testing.assert_allclose(parts[:, first:], exps / exps.sum(1, keepdims=True), atol=1e-6)
+        if not background:
+            np.testing.assert_allclose(parts[:, 5], sigmoid(raw[:, 5]), atol=1e-6)

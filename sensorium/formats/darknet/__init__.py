@@ -1,4 +1,4 @@
-"""Darknet: .cfg and .weights (YOLO v2 to v4, classifiers)."""
+"""Darknet: .cfg and .weights (YOLO v1 to v4, classifiers)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from sensorium.errors import InputError
-from sensorium.formats.darknet.heads import region, yolo
+from sensorium.formats.darknet.heads import detection, region, yolo
 from sensorium.formats.darknet.layers import (
     activation,
     avgpool,
@@ -18,8 +18,12 @@ from sensorium.formats.darknet.layers import (
     crop,
     deconvolutional,
     gate,
+    l2norm,
+    local,
     local_avgpool,
+    logistic,
     maxpool,
+    normalization,
     reorg,
     reorg3d,
     route,
@@ -66,7 +70,7 @@ def inspect(files: Sequence[File]) -> Report:
         net, *layers = read_sections(text)
         report.layers.update(section.kind for section in layers)
         report.inputs = {"data": [None, *(net.whole(k, 0) for k in ("channels", "height", "width"))]}
-        report.outputs = {f"{s.kind}_{s.number}": None for s in layers if s.kind in ("yolo", "region", "softmax")}
+        report.outputs = {f"{s.kind}_{s.number}": None for s in layers if s.kind in HEADS}
         for section in layers:
             if section.kind not in LAYERS and section.kind not in TRAINING:
                 report.missing.append(f"a conversion of layer {section.number}: [{section.kind[:40]}]")
@@ -107,11 +111,17 @@ LAYERS: dict[str, Callable[[State, Section], str]] = {
     "reorg3d": reorg3d,
     "yolo": yolo,
     "region": region,
+    "detection": detection,
+    "local": local,
+    "normalization": normalization,
+    "lrn": normalization,
+    "l2norm": l2norm,
+    "logistic": logistic,
     "activation": activation,
 }
 
 
-HEADS = frozenset({"yolo", "region", "softmax", "soft"})
+HEADS = frozenset({"yolo", "region", "detection", "softmax", "soft", "logistic"})
 
 
 SHORT = {"convolutional": "conv", "deconvolutional": "deconv", "connected": "conn"}

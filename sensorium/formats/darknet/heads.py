@@ -10,14 +10,16 @@ from sensorium.formats.darknet.sections import Section
 from sensorium.formats.darknet.state import CHANNELS, State
 
 
-def _split(s: State, section: Section, boxes: int, classes: int) -> tuple[str, ...]:
-    """Place, size, objectness and classes (batch, boxes, values, height, width) of a head's channels."""
+def _split(s: State, section: Section, boxes: int, classes: int, coordinates: int = 4) -> tuple[str, ...]:
+    """Place, size, further coordinates ("" for none), objectness and classes (batch, boxes, values, height, width)."""
     g, channels = s.graph, s.shape()[1]
-    if len(s.shape()) != 4 or channels != boxes * (classes + 5):
-        raise section.fault(f"{boxes} boxes of {classes + 5} values do not fit {channels} channels")
-    size = g.add("Concat", g.ints(0, boxes, classes + 5), g.add("Shape", s.x, start=2, end=4), axis=0)
-    found: tuple[str, ...] = g.add("Split", g.add("Reshape", s.x, size), g.ints(2, 2, 1, classes), outputs=4, axis=2)
-    return found
+    values = coordinates + 1 + classes
+    if len(s.shape()) != 4 or channels != boxes * values:
+        raise section.fault(f"{boxes} boxes of {values} values do not fit {channels} channels")
+    size = g.add("Concat", g.ints(0, boxes, values), g.add("Shape", s.x, start=2, end=4), axis=0)
+    parts = [2, 2, *([coordinates - 4] if coordinates > 4 else []), 1, classes]
+    found = g.add("Split", g.add("Reshape", s.x, size), g.ints(*parts), outputs=len(parts), axis=2)
+    return tuple(found) if coordinates > 4 else (*found[:2], "", *found[2:])
 
 
 def _decode(s: State, parts: Sequence[str], anchors: np.ndarray, of_input: bool, square: bool = False) -> None:
@@ -68,7 +70,7 @@ def yolo(s: State, section: Section) -> str:
     """As Darknet's own layer answers: x, y, objectness and classes through the logistic function; w, h as they are."""
     classes, g = section.whole("classes", 20, 1, CHANNELS), s.graph
     mask = [int(m) for m in section.numbers("mask")] or list(range(section.whole("num", 1, 1, 1000)))
-    place, size, objectness, rest = _split(s, section, len(mask), classes)
+    place, size, _, objectness, rest = _split(s, section, len(mask), classes)
     anchors = section.numbers("anchors")
     new = bool(section.whole("new_coords"))
     if not new:  # else the convolution before has gone through the logistic function already
@@ -87,17 +89,63 @@ def yolo(s: State, section: Section) -> str:
 
 
 def region(s: State, section: Section) -> str:
-    """As Darknet's own layer answers: x, y and objectness through the logistic function, classes through softmax."""
+    """As Darknet's own layer answers: x, y and objectness through the logistic function, classes through softmax.
+
+    With a `background`, the place of objectness holds its score, one of the softmax's.
+    """
     classes, boxes, g = section.whole("classes", 20, 1, CHANNELS), section.whole("num", 1, 1, 1000), s.graph
-    if section.whole("coords", 4) != 4 or section.settings.get("tree") or section.whole("background"):
-        raise section.fault("unsupported: a tree of classes, a background, or other than 4 coordinates")
-    place, size, objectness, rest = _split(s, section, boxes, classes)
-    place, objectness = g.add("Sigmoid", place), g.add("Sigmoid", objectness)
-    rest = g.add("Softmax", rest, axis=2) if section.whole("softmax") else g.add("Sigmoid", rest)
+    coordinates, background = section.whole("coords", 4, 4, CHANNELS), bool(section.whole("background"))
+    if section.settings.get("tree"):
+        raise section.fault("unsupported: a tree of classes")
+    place, size, more, objectness, rest = _split(s, section, boxes, classes, coordinates)
+    place, soft = g.add("Sigmoid", place), section.whole("softmax")
+    if background and soft:
+        every = g.add("Softmax", g.add("Concat", objectness, rest, axis=2), axis=2)
+        objectness, rest = g.add("Split", every, g.ints(1, classes), outputs=2, axis=2)
+    else:
+        objectness = objectness if background else g.add("Sigmoid", objectness)
+        rest = g.add("Softmax", rest, axis=2) if soft else g.add("Sigmoid", rest)
     anchors = section.numbers("anchors")
     if anchors:
         if len(anchors) < 2 * boxes:
             raise section.fault(f"{len(anchors) // 2} anchors for {boxes} boxes")
-        _decode(s, (place, size, objectness, rest), np.array(anchors[: 2 * boxes]).reshape(-1, 2), False)
-    whole = g.add("Concat", place, size, objectness, rest, axis=2)
+        parts = (place, size, g.constant(np.float32(1)) if background else objectness, rest)
+        _decode(s, parts, np.array(anchors[: 2 * boxes]).reshape(-1, 2), False)
+    whole = g.add("Concat", place, size, *([more] if more else []), objectness, rest, axis=2)
+    return str(g.add("Reshape", whole, g.add("Shape", s.x)))
+
+
+def detection(s: State, section: Section) -> str:
+    """The head of YOLO v1: classes of every cell, objectness of its boxes, then their x, y, width and height."""
+    g, ints = s.graph, s.graph.ints
+    classes, count = section.whole("classes", 1, 1, CHANNELS), section.whole("num", 1, 1, 1000)
+    side, coordinates = section.whole("side", 7, 1, 1000), section.whole("coords", 1, 1, CHANNELS)
+    cells = side * side
+    shape = s.shape()
+    if int(np.prod(shape[1:])) != cells * ((1 + coordinates) * count + classes):
+        raise section.fault(f"{count} boxes and {classes} classes in {side} by {side} cells do not fit its input")
+    if len(shape) > 2:
+        g.pin("height", "width")
+    x = g.add("Flatten", s.x, axis=1)
+    labels, objectness, places = g.add(
+        "Split", x, ints(cells * classes, cells * count, cells * count * coordinates), outputs=3, axis=1
+    )
+    labels = g.add("Reshape", labels, ints(0, cells, classes))
+    if section.whole("softmax"):
+        labels = g.add("Softmax", labels, axis=2)
+    if coordinates == 4:
+        box = g.add("Reshape", places, ints(0, cells, count, 4))
+        centre, size = g.add("Split", box, ints(2, 2), outputs=2, axis=3)
+        rows, columns = np.divmod(np.arange(cells, dtype=np.float32), np.float32(side))
+        centre = g.add("Add", centre, g.constant(np.stack([columns, rows], -1).reshape(cells, 1, 2), "cells"))
+        centre = g.add("Mul", centre, g.constant(np.float32(1 / side)))
+        if section.whole("sqrt"):
+            size = g.add("Mul", size, size)
+        half = g.add("Mul", size, g.constant(np.float32(0.5)))
+        corners = g.add("Concat", g.add("Sub", centre, half), g.add("Add", centre, half), axis=3)
+        s.boxes.append(g.add("Reshape", corners, ints(0, cells * count, 4)))
+        sure = g.add("Reshape", objectness, ints(0, cells, count, 1))
+        scores = g.add("Mul", sure, g.add("Unsqueeze", labels, ints(2)))
+        s.scores.append(g.add("Reshape", scores, ints(0, cells * count, classes)))
+    whole = g.add("Concat", g.add("Flatten", labels, axis=1), objectness, places, axis=1)
     return str(g.add("Reshape", whole, g.add("Shape", s.x)))

@@ -51,6 +51,11 @@ def _activate(s: State, section: Section, x: str, default: str = "logistic") -> 
         return str(g.add("Mul", g.add("Mul", x, gate), g.constant(np.float32(0.5))))
     if name == "relie":  # x > 0: x, else 0.01 * x
         return str(g.add("LeakyRelu", x, alpha=0.01))
+    if name == "stair":  # flat over even steps, rising over odd ones
+        whole = g.add("Floor", x)
+        half = g.add("Floor", g.add("Mul", x, g.constant(np.float32(0.5))))
+        odd = g.add("Sub", whole, g.add("Mul", half, g.constant(np.float32(2))))
+        return str(g.add("Add", half, g.add("Mul", odd, g.add("Sub", x, whole))))
     raise section.fault(f"unsupported activation '{name[:40]}'")
 
 
@@ -78,7 +83,7 @@ def convolutional(s: State, section: Section) -> str:
         pad = size // 2
     if channels % groups or filters % groups:
         raise section.fault(f"{channels} channels to {filters} filters in {groups} groups is not possible")
-    for setting in ("antialiasing", "share_index", "assisted_excitation", "flipped", "binary", "xnor", "deform", "sway",
+    for setting in ("antialiasing", "share_index", "assisted_excitation", "binary", "xnor", "deform", "sway",
                     "rotate", "stretch", "stretch_sway"):  # fmt: skip
         if section.whole(setting):
             raise section.fault(f"unsupported setting {setting}")
@@ -87,7 +92,12 @@ def convolutional(s: State, section: Section) -> str:
     if section.whole("batch_normalize") or section.whole("cbn"):
         factor, shift = _norm(s, section, filters)
         bias = bias + shift
-    weight = s.weights.take(section, filters, channels // groups, size, size)
+    inner = channels // groups * size * size
+    if section.whole("flipped"):  # stored with the filters last
+        weight = s.weights.take(section, inner, filters).T
+    else:
+        weight = s.weights.take(section, filters, inner)
+    weight = weight.reshape(filters, channels // groups, size, size)
     if factor is not None:
         weight = weight * factor[:, None, None, None]
     name = f"conv_{section.number}"
@@ -141,6 +151,57 @@ def connected(s: State, section: Section) -> str:
         s.x = s.graph.add("Flatten", s.x, axis=1)
     stored = [s.graph.constant(a.astype(np.float32), f"connected_{section.number}") for a in (weight, bias)]
     return _activate(s, section, s.graph.add("Gemm", s.x, *stored, transB=1))
+
+
+def local(s: State, section: Section) -> str:
+    """A convolution whose kernel is another one at every place."""
+    filters, size = section.whole("filters", 1, 1, CHANNELS), section.whole("size", 1, 1, 255)
+    stride, pad, g = section.whole("stride", 1, 1, 255), int(bool(section.whole("pad"))), s.graph
+    if len(s.shape()) != 4:
+        raise section.fault("takes a picture")
+    channels, *plane = s.shape()[1:]
+    rows, columns = ((n - (1 if pad else size)) // stride + 1 for n in plane)
+    inner = channels * size * size
+    if [rows, columns] != [(n + 2 * pad - size) // stride + 1 for n in plane] or min(rows, columns) < 1:
+        raise section.fault(f"a kernel of {size} does not fit {plane} with padding {pad}")
+    g.pin("height", "width")
+    bias = s.weights.take(section, filters, rows, columns)
+    weight = g.constant(s.weights.take(section, rows * columns, filters, inner), f"local_{section.number}")
+    patches = np.tile(np.eye(size * size, dtype=np.float32).reshape(-1, 1, size, size), (channels, 1, 1, 1))
+    x = g.add("Conv", s.x, g.constant(patches, "patches"), kernel_shape=[size, size], strides=[stride, stride],
+              pads=[pad] * 4, group=channels)  # fmt: skip
+    x = g.add("Transpose", g.add("Reshape", x, g.ints(0, inner, -1)), perm=[2, 1, 0])
+    y = g.add("Transpose", g.add("MatMul", weight, x), perm=[2, 1, 0])
+    y = g.add("Reshape", y, g.ints(-1, filters, rows, columns))
+    return _activate(s, section, g.add("Add", y, g.constant(bias, "bias")))
+
+
+def normalization(s: State, section: Section) -> str:
+    """x / (kappa + alpha * the squares of the channels around) ^ beta, as Darknet runs through them.
+
+    Its running total never takes up the channel `size / 2`, so this one is missing in all of them.
+    """
+    size, channels, g = section.whole("size", 5, 1, 255), s.shape()[1], s.graph
+    half = size // 2
+    if half > channels:
+        raise section.fault(f"a window of {size} for {channels} channels")
+    k, j = np.ogrid[:channels, :channels]
+    window = ((j >= k - (size - 1) // 2) & (j <= k + half)).astype(np.float32)
+    window[:, half : half + 1] -= 1
+    window *= np.float32(section.number_of("alpha", 0.0001))
+    bias = np.full(channels, section.number_of("kappa", 1.0), np.float32)
+    total = g.add("Conv", g.add("Mul", s.x, s.x), g.constant(window[:, :, None, None], "window"),
+                  g.constant(bias, "kappa"), kernel_shape=[1, 1])  # fmt: skip
+    return str(g.add("Mul", s.x, g.add("Pow", total, g.constant(np.float32(-section.number_of("beta", 0.75))))))
+
+
+def l2norm(s: State, section: Section) -> str:
+    """Divided by the length of the vector of channels."""
+    return str(s.graph.add("Div", s.x, s.graph.add("ReduceL2", s.x, s.graph.ints(1), keepdims=1)))
+
+
+def logistic(s: State, section: Section) -> str:
+    return str(s.graph.add("Sigmoid", s.x))
 
 
 def batchnorm(s: State, section: Section) -> str:
@@ -224,24 +285,45 @@ def route(s: State, section: Section) -> str:
     return str(s.graph.add("Concat", *values, axis=1))
 
 
+def _stuffed(s: State, x: str, sample: int, height: int, width: int) -> str:
+    """Each value at every `sample`th place of a larger plane, zeros between them."""
+    g, (_, channels, rows, columns) = s.graph, s.shape(x)
+    if sample > 1:
+        x = g.add("Reshape", x, g.ints(-1, channels, rows, 1, columns, 1))
+        x = g.add("Pad", x, g.ints(0, 0, 0, 0, 0, 0, 0, 0, 0, sample - 1, 0, sample - 1))
+        x = g.add("Reshape", x, g.ints(-1, channels, rows * sample, columns * sample))
+    below, behind = height - rows * sample, width - columns * sample
+    return str(g.add("Pad", x, g.ints(0, 0, 0, 0, 0, 0, below, behind)) if below or behind else x)
+
+
 def shortcut(s: State, section: Section) -> str:
-    """The sum with earlier layers; where the number of channels differs, the common ones are added."""
+    """alpha * here + beta * earlier where both have channels and places; of a larger plane every `stride`th place."""
     if section.settings.get("weights_type", "none") not in ("none", "0"):
         raise section.fault("unsupported: a weighted sum (weights_type)")
-    if section.number_of("alpha", 1.0) != 1 or section.number_of("beta", 1.0) != 1:
-        raise section.fault("unsupported: a weighted sum (alpha, beta)")
-    g, y = s.graph, s.x
-    channels = s.shape()[1]
+    alpha, beta = section.number_of("alpha", 1.0), section.number_of("beta", 1.0)
+    g, ints, y = s.graph, s.graph.ints, s.x
+    channels, height, width = s.shape()[1:]
     for place in section.numbers("from"):
         other = s.layer(section, int(place), "from layer")
-        if s.shape(other)[2:] != s.shape(y)[2:]:
-            raise section.fault(f"its layers differ in size: {list(s.shape(y))} and {list(s.shape(other))}")
-        here = s.shape(other)[1]
-        if here > channels:
-            other = g.add("Slice", other, g.ints(0), g.ints(channels), g.ints(1))
-        elif here < channels:
-            other = g.add("Pad", other, g.ints(0, 0, 0, 0, 0, channels - here, 0, 0), g.constant(np.float32(0)))
-        y = g.add("Add", y, other)
+        common, (rows, columns) = min(channels, s.shape(other)[1]), s.shape(other)[2:]
+        step, sample = max(1, columns // width), max(1, width // columns)
+        if (rows, columns) != (height, width):
+            if (max(1, rows // height), max(1, height // rows)) != (step, sample):
+                raise section.fault(f"its layers differ in size: {list(s.shape(y))} and {list(s.shape(other))}")
+            g.pin("height", "width")
+            ends = step * (min(rows, height) - 1) + 1, step * (min(columns, width) - 1) + 1
+            other = g.add("Slice", other, ints(0, 0), ints(*ends), ints(2, 3), ints(step, step))
+        if s.shape(other)[1] > common:
+            other = g.add("Slice", other, ints(0), ints(common), ints(1))
+        more = ints(0, 0, 0, 0, 0, channels - common, 0, 0) if common < channels else ""
+        if alpha != 1:  # only what is met is multiplied
+            factor = g.add("Expand", g.constant(np.float32(alpha - 1)), g.add("Shape", other))
+            factor = _stuffed(s, factor, sample, height, width)
+            factor = g.add("Pad", factor, more) if more else factor
+            y = g.add("Mul", y, g.add("Add", factor, g.constant(np.float32(1))))
+        other = _stuffed(s, other, sample, height, width)
+        other = g.add("Pad", other, more) if more else other
+        y = g.add("Add", y, other if beta == 1 else g.add("Mul", other, g.constant(np.float32(beta))))
     if y == s.x:
         raise section.fault("names no layer (from)")
     return _activate(s, section, y, "linear")
@@ -259,30 +341,53 @@ def gate(s: State, section: Section) -> str:
 
 
 def upsample(s: State, section: Section) -> str:
-    """Nearest neighbours, times `scale`."""
+    """Nearest neighbours, times `scale`; with a negative stride the sum of each square."""
     stride, factor = section.whole("stride", 2, -255, 255), section.number_of("scale", 1.0)
-    if stride < 1:
-        raise section.fault(f"unsupported stride {stride}")
     g = s.graph
-    y = g.add("Resize", s.x, "", g.constant(np.array([1, 1, stride, stride], np.float32)), mode="nearest",
-              nearest_mode="floor", coordinate_transformation_mode="asymmetric")  # fmt: skip
+    if stride < 0:
+        side = -stride
+        if any(n % side for n in s.shape()[2:]):
+            raise section.fault(f"a plane of {list(s.shape()[2:])} cannot be divided by {side}")
+        y = g.add("AveragePool", s.x, kernel_shape=[side, side], strides=[side, side])
+        factor *= side * side
+    elif stride:
+        y = g.add("Resize", s.x, "", g.constant(np.array([1, 1, stride, stride], np.float32)), mode="nearest",
+                  nearest_mode="floor", coordinate_transformation_mode="asymmetric")  # fmt: skip
+    else:
+        raise section.fault("a stride of 0 is not possible")
     return str(y if factor == 1 else g.add("Mul", y, g.constant(np.float32(factor))))
 
 
 def reorg(s: State, section: Section) -> str:
     """Space to channels, in Darknet's own order (that of its CPU code, as its weights were trained with)."""
     stride, g = section.whole("stride", 1, 1, 255), s.graph
-    if section.whole("reverse") or section.whole("flatten") or section.whole("extra"):
-        raise section.fault("unsupported setting reverse, flatten or extra")
+    backwards = section.whole("reverse")
+    if section.whole("extra"):
+        raise section.fault("unsupported setting extra")
     _, channels, height, width = s.shape()
-    if channels % (stride * stride) or height % stride or width % stride:
+    square = stride * stride
+    if channels % square and (backwards or not section.whole("flatten")):
+        raise section.fault(f"{channels} channels cannot be divided by {square}")
+    if not backwards and (height % stride or width % stride):
         raise section.fault(f"{channels} x {height} x {width} cannot be divided by {stride}")
+    if section.whole("flatten"):  # channels last, or back; what is told of the shape is only told
+        g.pin("height", "width")
+        y = g.add(
+            "Reshape", s.x, g.ints(-1, *((height * width, channels) if backwards else (channels, height * width)))
+        )
+        y = g.add("Transpose", y, perm=[0, 2, 1])
+        shape = (channels // square, height * stride, width * stride)
+        if not backwards:
+            shape = (channels * square, height // stride, width // stride)
+        return str(g.add("Reshape", y, g.ints(-1, *shape)))
+    if backwards:
+        return str(g.add("DepthToSpace", s.x, blocksize=stride))
     # As memory of (channels / stride^2, height, stride, width, stride): the two offsets become the first axes
-    inner, side = channels // (stride * stride), g.ints(stride)
+    inner, side = channels // square, g.ints(stride)
     rows, columns = g.add("Shape", s.x, start=2, end=3), g.add("Shape", s.x, start=3, end=4)
     y = g.add("Reshape", s.x, g.add("Concat", g.ints(0, inner), rows, side, columns, side, axis=0))
     y = g.add("Transpose", y, perm=[0, 3, 5, 1, 2, 4])
-    size = g.ints(0, channels * stride * stride), g.add("Div", rows, side), g.add("Div", columns, side)
+    size = g.ints(0, channels * square), g.add("Div", rows, side), g.add("Div", columns, side)
     return str(g.add("Reshape", y, g.add("Concat", *size, axis=0)))
 
 
