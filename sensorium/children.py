@@ -104,7 +104,7 @@ def main(answer: Path) -> None:
         value = {"error": type(error).__name__, "message": str(error)}
     except MemoryError:
         value = {"error": "InputError", "message": "needs more memory than it was given"}
-    except Exception as error:
+    except Exception as error:  # of a library that a file of unknown origin confused: this is what the child is for
         reason = " ".join(str(error).split())[:300]
         value = {"error": "InputError", "message": f"{type(error).__name__}: {reason}"}
     temporary = answer.with_suffix(".part")

@@ -43,6 +43,12 @@ class Refused(SensoriumError):
     status = 1
 
 
+class Fault(SensoriumError):
+    """The program is wrong, not the input; what it stumbled over is the `__cause__`."""
+
+    status = 70
+
+
 def need(module: str, extra: str) -> ModuleType:
     """Import an optional module, or say which extra brings it.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from sensorium.errors import CallError, InputError, SensoriumError
+from sensorium.errors import CallError, Fault, InputError, SensoriumError
 from sensorium.nets import FolderNets
 from sensorium.nets.ort import available_cores
 from sensorium.ops import batches, bootstrap
@@ -63,12 +63,16 @@ def _fitting(task: Task, nets: Nets) -> Iterator[None]:
 
     Raises:
         InputError: the task stumbled over what the network takes or gives.
+        Fault: it stumbled all the same where the networks were written for this task.
     """
     try:
         yield
     except (LookupError, ValueError, TypeError, AttributeError) as error:
         if not isinstance(nets, FolderNets):  # a network in training: whoever writes it wants to see where
             raise
+        if nets.made_for(task.name):
+            raise Fault(f"{task.name} fails ({type(error).__name__}: {error}): a fault of this program; please report "
+                        "it with what `--debug` shows") from error  # fmt: skip
         raise InputError(
             f"{task.name} cannot use what the networks of this model take or give ({type(error).__name__}: {error}): "
             "is it a model for this task?"
@@ -265,7 +269,7 @@ def evaluate(
     for example, (source, result) in zip(examples, stream(task, nets, sources, batch_size=batch_size, **how)):
         if isinstance(result, SensoriumError):
             message = str(result)
-            raise type(result)(message if example.where in message else f"{example.where}: {message}")
+            raise type(result)(message if example.where in message else f"{example.where}: {message}") from result
         truth = example.fields[task.truth]
         found.tallies.append(task.tally(result, truth, nets))
         found.ids.append(example.id)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from sensorium.cli import main
 from sensorium.data import Example
-from sensorium.errors import InputError
+from sensorium.errors import Fault, InputError
 from sensorium.evaluation import unknown_labels
 from tests import tiny
 from tests.cases import Trained
@@ -274,3 +274,21 @@ def test_labels_of_every_kind_of_truth(field: str, truth: object, strange: str) 
     if strange:
         with pytest.raises(InputError, match="none of the labels"):
             unknown_labels(SimpleNamespace(truth=field, labels=["O", "z"]), examples)  # type: ignore[arg-type]
+
+
+def test_a_fault_of_the_program_is_not_the_users(
+    bad: Path, models: Callable[[str], Trained], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*given: object, **named: object) -> None:
+        raise KeyError("logit")
+
+    monkeypatch.setattr("sensorium.ops.classification.ranked", broken)
+    arguments = ["predict", str(models("image-classification").run), str(bad / "good.png")]
+    capsys.readouterr()
+    assert main(arguments) == 70
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert "KeyError: 'logit'" in said[0]
+    with pytest.raises(Fault) as told:
+        main([*arguments, "--debug"])
+    assert isinstance(told.value.__cause__, KeyError)

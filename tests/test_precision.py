@@ -40,14 +40,19 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return root / "model"
 
 
+# Three times what was measured; the random weights of this BERT say nearly nothing in 4 bits, and little in 8.
+NOISE = {
+    "bert": {"fp16": 0.008, "int8": 0.65, "int4": 1.4},
+    "vit": {"fp16": 0.002, "int8": 0.09, "int4": 0.75},
+}
+
+
 @pytest.mark.parametrize(("to", "suffix"), [("fp16", "_fp16"), ("int8", "_quantized"), ("int4", "_q4")])
 def test_smaller_files_answer_nearly_the_same(folder: Path, to: str, suffix: str, tmp_path: Path) -> None:
     report = sensorium.export(folder, to=to, out=tmp_path / "small", force=True)
     entry = report["files"][0]
     assert entry["file"] == f"onnx/model{suffix}.onnx"
-    assert (
-        entry["noise"] < {"fp16": 0.05, "int8": 0.4, "int4": 1.4}[to]
-    )  # the words that are learned differ from run to run
+    assert entry["noise"] < NOISE["bert" if (folder / "tokenizer.json").exists() else "vit"][to]
     assert entry["data"]["examples"] == 6
     assert entry["agreement"] >= {"fp16": 0.9, "int8": 0.3, "int4": 0}[to]
     assert sensorium.verify(tmp_path / "small")["verdict"] == "pass"
@@ -132,7 +137,7 @@ def test_a_table_that_is_read_twice_is_stored_once_in_8_bits(tmp_path: Path) -> 
     model = tmp_path / "model"
     sensorium.convert(tmp_path / "checkpoint", out=model)
     entry = sensorium.export(model, to="int8", force=True)["files"][0]
-    assert entry["noise"] < 0.2
+    assert entry["noise"] < 0.07
     found = onnx.load(str(model / "onnx" / "model_quantized.onnx")).graph
     tables = [w for w in found.initializer if set(w.dims) == {config.vocab_size, config.n_embd}]
     assert [(w.data_type, w.dims[0]) for w in tables] == [(onnx.TensorProto.INT8, config.vocab_size)]

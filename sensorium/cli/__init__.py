@@ -1,7 +1,7 @@
 """The command line: one file per verb, each with `HELP`, `arguments(parser)` and `run(arguments)`.
 
 Standard output is the answer and nothing else. Exit status: 0 done; 1 it ran, and the answer is no; 2 the input or
-the call is wrong; 3 something it needs is missing; 130 interrupted.
+the call is wrong; 3 something it needs is missing; 70 a fault of the program itself; 130 interrupted.
 """
 
 from __future__ import annotations

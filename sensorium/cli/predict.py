@@ -18,14 +18,14 @@ from typing import Any
 
 from sensorium.cli import text
 from sensorium.cli.options import add_parts, add_settings, add_task_options, given_parts, settings_of, task_options
-from sensorium.errors import InputError, SensoriumError
+from sensorium.errors import Fault, InputError, SensoriumError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="model or run folder")
     parser.add_argument("source", metavar="SOURCE", nargs="+", help="file, folder, pattern, -, or the text itself")
     parser.add_argument("--json", action="store_true", help='a JSON line for each: {"source", "result"}')
-    parser.add_argument("--draw", metavar="DIR", help="write each answer as a picture into this folder")
+    parser.add_argument("--draw", metavar="DIR", help="write each answer as a picture (or a video) into this folder")
     parser.add_argument("--save", metavar="DIR", help="write each answer that is a sound as a file into this folder")
     parser.add_argument("--task", metavar="TASK", help="another task that the model can do: a detector can also track")
     parser.add_argument("--out", metavar="FILE", help="write the JSON lines into this file")
@@ -115,6 +115,8 @@ def run(given: argparse.Namespace) -> int:
             row = {"source": name, "error": str(result)} if failed else {"source": name, "result": to_json(result)}
             if out is not None:
                 print(text.line(row), file=out, flush=True)
+            if failed and given.debug and isinstance(result, Fault):
+                raise result
             if failed:
                 status, bad = result.status, bad + 1
                 if not given.json or out is not None:
@@ -130,7 +132,10 @@ def run(given: argparse.Namespace) -> int:
             good += not failed
             stem = f"{number:05d}-{Path(name).stem[:60].replace('/', '_')}"
             if given.draw and not failed:
-                task.draw(task.open(source), result).save(Path(given.draw) / f"{stem}.png")
+                if hasattr(task, "film"):
+                    task.film(source, result, Path(given.draw) / stem)
+                else:
+                    task.draw(task.open(source), result).save(Path(given.draw) / f"{stem}.png")
             if given.save and not failed:
                 saved = task.save(result, Path(given.save) / stem)
                 if not given.json:

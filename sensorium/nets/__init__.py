@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from sensorium import files
 from sensorium.errors import InputError, MissingError, SensoriumError
 from sensorium.nets import bound
 from sensorium.nets.bound import BoundNet
@@ -70,6 +71,7 @@ class FolderNets(Mapping[str, Opened]):
             stem: kinds.get(precision or "fp32") or kinds.get("fp32") or next(iter(kinds.values()))
             for stem, kinds in found.items()
         }
+        self.folder = folder
         self.binding = bound.read(folder)
         self._open: dict[str, Opened] = {}
 
@@ -92,6 +94,12 @@ class FolderNets(Mapping[str, Opened]):
         if self.check is not None:
             self.check(path, net)
         return net
+
+    def made_for(self, task: str) -> bool:
+        """Whether these networks were written, and tried, for this task."""
+        manifest = self.folder / "sensorium.json"
+        found = files.read_json(manifest) if manifest.is_file() else {}
+        return isinstance(found, dict) and found.get("task") == task
 
     def bound(self, net: OrtNet | OpenVinoNet) -> Opened:
         """A network of this folder, with the names that the task knows."""

@@ -145,11 +145,6 @@ def average_precision(matches: Sequence[Matches]) -> dict[str, float]:
     }
 
 
-def class_precision(matches: Sequence[Matches]) -> dict[str, float]:
-    """Average precision (thresholds 0.5 to 0.95, all areas) of each class; NaN for one without truths."""
-    return {label: float(precision[0].mean()) for label, (precision, _) in _by_class(matches).items()}
-
-
 def _by_class(matches: Sequence[Matches]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Per class: precision (4, 10), recall (3, 4, 10) with at most 1, 10, 100 detections; NaN: no truths."""
     names = sorted({label for m in matches for label in m.labels})

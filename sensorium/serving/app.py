@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from sensorium import sources
-from sensorium.errors import InputError, SensoriumError
+from sensorium.errors import Fault, InputError, SensoriumError
 from sensorium.serving import schema, wire
 from sensorium.serving.batching import Batcher, Predictor, Threads, answer
 from sensorium.serving.guard import Guard
@@ -247,7 +247,7 @@ async def predict(request: Request) -> Response:
     except Exception as error:  # whatever it is, the client is told, and the metrics
         refused = rejection(error)
         status = refused.status
-        if not isinstance(error, (Rejection, SensoriumError)):
+        if isinstance(error, Fault) or not isinstance(error, (Rejection, SensoriumError)):
             log.error("a request failed", exc_info=error)
         return JSONResponse({"error": refused.message}, status, dict(refused.headers))
     finally:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sensorium.errors import InputError, MissingError, SensoriumError
+from sensorium.errors import Fault, InputError, MissingError, SensoriumError
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,6 @@ def rejection(error: Exception) -> Rejection:
         return Rejection(400, public(str(error)))
     if isinstance(error, MissingError):
         return Rejection(501, public(str(error)))
-    if isinstance(error, SensoriumError):
+    if isinstance(error, SensoriumError) and not isinstance(error, Fault):
         return Rejection(422, public(str(error)))
     return Rejection(500, "internal error: the log of the service has the details")

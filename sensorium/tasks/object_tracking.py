@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -179,12 +181,19 @@ class Task(Detector):
             _walk(ways, frame)
         return _picture(image.load(picture), result[last], ways) if result else image.load(picture)
 
-    def film(self, source: Any, result: Iterable[Frame]) -> Iterator[Image.Image]:
-        """Every frame as a picture, while they come: for `media.video.write`."""
-        ways: Ways = {}
-        for picture, frame in zip(self.open(source), result):
-            _walk(ways, frame)
-            yield _picture(picture, frame, ways)
+    def film(self, source: Any, result: Iterable[Frame], target: Path) -> Path:
+        """Write every frame with what was found: `target` with the ending .mp4, or .gif without the extra `video`."""
+
+        def drawn() -> Iterator[Image.Image]:
+            ways: Ways = {}
+            for picture, frame in zip(found, result):
+                _walk(ways, frame)
+                yield _picture(picture, frame, ways)
+
+        found = self.open(source)
+        path = target.with_name(target.name + (".mp4" if importlib.util.find_spec("cv2") else ".gif"))
+        video.write(path, drawn(), found.rate)
+        return path
 
     def truth_result(self, truth: Sequence[Sequence[Mapping[str, Any]]]) -> list[Frame]:
         return [

@@ -77,7 +77,7 @@ def works(module: Callable[..., Any], shapes: dict[str, Shape], kinds: dict[str,
     """Why a network does not run on inputs of these shapes; None where it does."""
     try:
         return None if call(module, sample(shapes, kinds)) else "it has no outputs"
-    except Exception as error:
+    except Exception as error:  # of the network's own code, which is only tried
         lines = [line for line in str(error).splitlines() if line.strip()]
         return (lines[-1] if lines else type(error).__name__)[:200]
 
@@ -227,7 +227,7 @@ def publish(
             reason = disagreement(target, sets)
         except SensoriumError as error:
             reason = str(error)
-        except Exception as error:
+        except Exception as error:  # the exporter wraps whatever the network raised
             lines = [line for line in str(error).splitlines() if line.strip()]
             reason = (lines[0] if lines else type(error).__name__)[:300]
         if not reason:
@@ -301,7 +301,7 @@ def script(
     """TorchScript. Its operators are looked through before it is run."""
     try:
         module = torch.jit.load(path, map_location="cpu").eval()
-    except Exception as error:
+    except Exception as error:  # of a file of unknown origin, in whatever place it is damaged
         raise InputError(f"{path}: not TorchScript that PyTorch {torch.__version__} loads: {_line(error)}") from None
     unknown = _operators(module)
     if unknown:
@@ -398,7 +398,7 @@ def exported(folder: str, path: str) -> dict[str, Any]:
     try:
         program = torch.export.load(clean)
         module = program.module()
-    except Exception as error:
+    except Exception as error:  # of a file of unknown origin, in whatever place it is damaged
         raise InputError(f"{path}: not a program that PyTorch {torch.__version__} loads: {_line(error)}") from None
     finally:
         clean.unlink()

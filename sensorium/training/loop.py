@@ -127,12 +127,10 @@ def fit(
     durations: deque[float] = deque(maxlen=50)
     validation_seconds: list[float] = []
     skips_in_a_row = 0
-    torch.use_deterministic_algorithms(target.type == "cpu", warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
     amp = torch.autocast(target.type, torch.bfloat16, enabled=plan.autocast and has_bfloat16(target))
     bar = tqdm(total=100, unit="%", disable=not world.leader or not sys.stderr.isatty(), bar_format=BAR)
 
-    with stop_signals() as asked_to_stop:
+    with reproducible(target.type == "cpu"), stop_signals() as asked_to_stop:
         while state.epoch + 1e-9 < state.length:
             batches = epoch_batches(recipe, plan, train, seed, state.epoch)
             steps = math.ceil(len(batches) / plan.accumulate)
@@ -544,6 +542,21 @@ def culprit(recipe: ModuleType, network: nn.Module, batch: dict[str, torch.Tenso
         if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
             return f"the gradient of '{name}'"
     return "the loss"
+
+
+@contextmanager
+def reproducible(wanted: bool) -> Iterator[None]:
+    """PyTorch computes the same in every run, where it can; afterwards it is set as it was."""
+    filled = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    fills = filled.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(wanted, warn_only=True)
+    filled.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        filled.fill_uninitialized_memory = fills
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sensorium.ops.coco_ap import average_precision, class_precision, match
+from sensorium.ops.coco_ap import average_precision, match
 
 NAMES = [
     "map", "map_50", "map_75", "map_small", "map_medium", "map_large",
@@ -173,14 +173,6 @@ def test_a_crowd_hides_any_number_of_detections():
     inside = [[5 * i, 5 * i, 5 * i + 20, 5 * i + 20] for i in range(6)]
     dogs = {"labels": ["dog"] * 6 + ["cat"], "scores": [0.9] * 6 + [0.5], "boxes": [*inside, [0, 0, 50, 50]]}
     assert check([(dogs, [crowd, CAT])])["map"] == pytest.approx(1)
-
-
-def test_each_class_by_itself():
-    images = random_images(np.random.default_rng(0), 10)
-    stats = [match(p, t) for p, t in images]
-    alone = class_precision(stats)
-    known = [v for v in alone.values() if not math.isnan(v)]
-    assert np.mean(known) == pytest.approx(average_precision(stats)["map"])
 
 
 def test_parts_that_do_not_belong_together():

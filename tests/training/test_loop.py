@@ -41,6 +41,12 @@ def test_it_learns(tmp_path: Path) -> None:
     assert max(v["accuracy"] for v in validations) > 0.9
 
 
+def test_pytorch_is_left_as_it_was(tmp_path: Path) -> None:
+    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    toy.train(tmp_path, epochs=1)
+    assert before == (torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory)
+
+
 def test_same_seed_same_weights_for_any_number_of_workers(tmp_path: Path) -> None:
     for workers in (0, 1, 3):
         toy.train(tmp_path / str(workers), workers=workers)

@@ -45,10 +45,7 @@ class AsksPicture:
     lower_is_better: ClassVar[bool] = False
     evaluation: ClassVar[dict[str, Any]] = {}
 
-    @staticmethod
-    def likeness(answer: str, known: Sequence[str]) -> float:
-        """How good an answer is, 0..1, beside the right ones."""
-        raise NotImplementedError
+    likeness: Callable[[str, Sequence[str]], float]  # how good an answer is, 0..1, beside the right ones
 
     @property
     def padding(self) -> dict[str, float]:

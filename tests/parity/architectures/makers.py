@@ -66,17 +66,23 @@ def sounds(folder: Path) -> list[Any]:
 
 
 def word_pieces(folder: Path, longest: int = 64, **given: Any) -> Any:
-    """A WordPiece tokenizer in the manner of BERT, learned from the sentences; saved in the folder."""
-    import transformers as t
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    """A WordPiece tokenizer in the manner of BERT; saved in the folder.
 
-    own = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    own.normalizer = normalizers.BertNormalizer()
-    own.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    It knows the letters of the sentences and every second of their words: a trainer decides between words that are as
+    frequent by the order of a hash table, anew in every run.
+    """
+    import transformers as t
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    normalizer, cut = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    words = {word for s in SENTENCES for word, _ in cut.pre_tokenize_str(normalizer.normalize_str(s))}
+    letters = sorted({letter for word in words for letter in word})
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=300, special_tokens=special, show_progress=False)
-    own.train_from_iterator(SENTENCES, trainer)
-    vocabulary = own.get_vocab()
+    pieces = [*special, *letters, *(f"##{letter}" for letter in letters), *sorted(words - {*letters})[::2]]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    own = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    own.normalizer, own.pre_tokenizer = normalizer, cut
+    own.add_special_tokens(special)
     own.post_processor = processors.BertProcessing(("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"]))
     tokenizer = t.BertTokenizerFast(tokenizer_object=own, model_max_length=longest, **given)
     tokenizer.save_pretrained(folder)
