@@ -72,7 +72,7 @@ def to_int8(source: Path, target: Path, calibration: Sequence[dict[str, np.ndarr
                 per_channel=True,
                 activation_type=q.QuantType.QUInt8,
                 weight_type=q.QuantType.QInt8,
-                op_types_to_quantize=["Conv"],
+                op_types_to_quantize=["Conv", "Relu", "Clip"],  # an activation after it is then a part of its range
             )
             network = onnx.load(str(convolved))
         finally:

@@ -19,6 +19,7 @@ from sensorium import cli, verification
 from sensorium.errors import Refused
 from sensorium.inference import Evaluation
 from sensorium.precision import noise
+from sensorium.nets.ort import OrtNet
 from sensorium.quantization import to_fp16, to_int8
 from sensorium.tasks import Tally
 
@@ -100,6 +101,25 @@ def test_sources_without_answers_calibrate_convolutions(tmp_path: Path) -> None:
     ]
     assert cli.main(missing) == 2
     assert not (tmp_path / "c").exists()
+
+
+def test_an_activation_is_a_part_of_the_range_of_its_convolution(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    weight = onnx.numpy_helper.from_array(random.normal(0, 0.2, (8, 8, 3, 3)).astype(np.float32), "w")
+    make = onnx.helper.make_node
+    nodes = [make("Conv", ["x", "w"], ["a"], pads=[1] * 4), make("Relu", ["a"], ["b"]), make("Conv", ["b", "w"], ["y"])]
+    shape = onnx.helper.make_tensor_value_info
+    ends = [[shape(name, onnx.TensorProto.FLOAT, ["N", 8, None, None])] for name in "xy"]
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(nodes, "g", *ends, [weight]), opset_imports=[onnx.helper.make_opsetid("", 18)]
+    )
+    model.ir_version = 10
+    onnx.save(model, tmp_path / "a.onnx")
+    given = {"x": random.normal(size=(1, 8, 9, 9)).astype(np.float32)}
+    to_int8(tmp_path / "a.onnx", tmp_path / "b.onnx", [given])
+    assert not operators(tmp_path / "b.onnx")["Relu"]
+    whole, small = (OrtNet(tmp_path / name)(given)["y"] for name in ("a.onnx", "b.onnx"))
+    np.testing.assert_allclose(small, whole, atol=0.05 * np.abs(whole).max())
 
 
 def test_a_weight_that_a_branch_reads_stays(tmp_path: Path) -> None:

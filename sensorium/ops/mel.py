@@ -17,6 +17,7 @@ Doubles = npt.NDArray[np.float64]
 Scale = Literal["slaney", "htk", "kaldi"]
 
 BLOCK = 4096  # frames that are transformed together: a long sound is not unfolded at once
+ALONE = 1 << 18  # multiply-adds of the largest product that OpenBLAS computes in the thread that asks for it
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,18 @@ def energies(samples: np.ndarray, how: Mel) -> Doubles:
         if how.rounded:
             spectrum = spectrum.astype(np.complex64).astype(np.complex128)
         squares = spectrum.real**2 + spectrum.imag**2
-        found[:, first : first + BLOCK] = bank.T @ (squares if how.power == 2 else np.sqrt(squares)).T
+        found[:, first : first + BLOCK] = product(squares if how.power == 2 else np.sqrt(squares), bank).T
     return found
+
+
+def product(rows: Doubles, matrix: Doubles) -> Doubles:
+    """`rows @ matrix`, by the calling thread alone: the threads that OpenBLAS takes for a larger product go on spinning
+    for tens of milliseconds, on the cores that the network needs next.
+    """
+    size = max(1, ALONE // matrix.size)
+    lacking = -len(rows) % size
+    parts = np.pad(rows, ((0, lacking), (0, 0))).reshape(-1, size, len(matrix))
+    return np.asarray((parts @ matrix).reshape(-1, matrix.shape[1])[: len(rows)])
 
 
 @lru_cache(16)

@@ -84,6 +84,7 @@ def write_network(part: Part, path: Path) -> None:
     for unused in [given for given in proto.graph.input if given.name not in used]:
         proto.graph.input.remove(unused)
     fusions.order_gelu(proto.graph)
+    fusions.merge_convolutions(proto.graph)
     onnx.save(proto, path)
 
 

@@ -45,6 +45,54 @@ def order_gelu(graph: onnx.GraphProto) -> None:
                 break
 
 
+def merge_convolutions(graph: onnx.GraphProto) -> None:
+    """Write two convolutions of one value that are added, a 3 x 3 and a 1 x 1, as the one that gives their sum.
+
+    Networks are trained with such branches to be run without them (RepVGG, Ding et al. 2021: RT-DETR, RepViT, MobileOne).
+    Batch normalisation is in the weights already: the exporter's optimiser puts it there.
+    """
+    made = {output: node for node in graph.node for output in node.output}
+    read = Counter(name for inner in graphs(graph) for node in inner.node for name in node.input)
+    read.update(output.name for output in graph.output)
+    weights = {w.name: w for w in graph.initializer if w.data_location != onnx.TensorProto.EXTERNAL}
+
+    def layout(node: onnx.NodeProto) -> tuple[Any, ...] | None:
+        """What has to be alike: strides, groups, types, and what the middle of the kernel lies on."""
+        if node.op_type != "Conv" or any(name and name not in weights for name in node.input[1:]):
+            return None
+        weight, rank = weights[node.input[1]], len(weights[node.input[1]].dims) - 2
+        pads = attribute(node, "pads") or [0] * 2 * rank
+        sizes = list(weight.dims[2:])
+        dilated = set(attribute(node, "dilations") or [1]) != {1}
+        if dilated or attribute(node, "auto_pad") not in (None, b"NOTSET") or any(size % 2 == 0 for size in sizes):
+            return None
+        around = [pad - size // 2 for pad, size in zip(pads, sizes * 2)]
+        strides, group = attribute(node, "strides") or [1] * rank, attribute(node, "group") or 1
+        return node.input[0], weight.data_type, list(weight.dims[:2]), around, list(strides), group
+
+    for add in [node for node in graph.node if node.op_type == "Add"]:
+        both = [made.get(name) for name in add.input]
+        if None in both or any(read[name] != 1 for name in add.input):
+            continue
+        found = [layout(node) for node in both if node is not None]
+        if found[0] is None or found[0] != found[1]:
+            continue
+        large, small = sorted(both, key=lambda node: -len(weights[node.input[1]].raw_data))  # type: ignore[union-attr]
+        kernel, inner = (numpy_helper.to_array(weights[node.input[1]]) for node in (large, small))
+        if any(a < b for a, b in zip(kernel.shape, inner.shape)):
+            continue
+        around = [((a - b) // 2, (a - b) // 2) for a, b in zip(kernel.shape, inner.shape)]
+        inputs = [large.input[0], f"{add.output[0]}_weight"]
+        graph.initializer.append(numpy_helper.from_array(kernel + np.pad(inner, around), inputs[1]))
+        biases = [numpy_helper.to_array(weights[node.input[2]]) for node in (large, small) if len(node.input) > 2]
+        if biases:
+            inputs.append(f"{add.output[0]}_bias")
+            graph.initializer.append(numpy_helper.from_array(np.sum(biases, 0, dtype=kernel.dtype), inputs[2]))
+        add.CopyFrom(helper.make_node("Conv", inputs, add.output, name=add.name))
+        add.attribute.extend(large.attribute)
+    drop_unread(graph)
+
+
 def attribute(node: onnx.NodeProto, name: str) -> Any:
     """The value of an operator's attribute; None where it has none."""
     return next((helper.get_attribute_value(a) for a in node.attribute if a.name == name), None)

@@ -1,4 +1,4 @@
-"""Attention without a mask is one operator in the file, and gives what PyTorch gives."""
+"""What is written as one operator in the file gives what PyTorch gives."""
 
 from __future__ import annotations
 
@@ -79,3 +79,74 @@ def test_with_a_mask(tmp_path: Path) -> None:
         expected = module(**given)["y"].numpy()
     found = net({name: value.numpy() for name, value in given.items()})["y"]
     np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+class Branches(nn.Module):
+    """Two normalised convolutions that are added, as RepVGG has them."""
+
+    def __init__(self, small: int = 1, pad: int = 0, stride: int = 1, groups: int = 1, bias: bool = False) -> None:
+        super().__init__()
+        self.large = nn.Sequential(
+            nn.Conv2d(4, 8, 3, stride, 1, groups=groups, bias=bias), nn.BatchNorm2d(8, track_running_stats=True)
+        )
+        self.small = nn.Sequential(
+            nn.Conv2d(4, 8, small, stride, pad, groups=groups, bias=bias), nn.BatchNorm2d(8, track_running_stats=True)
+        )
+        for part in (self.large, self.small):
+            for value in (part[1].running_mean, part[1].running_var, part[1].weight.data, part[1].bias.data):
+                value.uniform_(0.5, 2.0)
+
+    def forward(self, states: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"y": torch.relu(self.small(states) + self.large(states))}
+
+
+@pytest.mark.parametrize(
+    ("how", "count"),
+    [
+        ({}, 1),
+        ({"bias": True, "groups": 2}, 1),
+        ({"stride": 2}, 1),
+        ({"small": 3, "pad": 1}, 1),
+        ({"small": 5, "pad": 2}, 1),
+    ],
+)
+def test_branches_of_convolutions(how: dict[str, Any], count: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = Branches(**how).eval()
+    given = torch.randn(2, 4, 9, 6)
+    path = tmp_path / "model.onnx"
+    write_network(Part(module, {"states": given}, ["y"], {"states": {0: "batch_size"}}), path)
+    operators = Counter(node.op_type for node in onnx.load(path).graph.node)
+    assert operators["Conv"] == count
+    assert not operators["Add"]
+    with torch.no_grad():
+        expected = module(given)["y"].numpy()
+    np.testing.assert_allclose(OrtNet(path)({"states": given.numpy()})["y"], expected, atol=2e-5)
+
+
+class Apart(nn.Module):
+    """Convolutions whose sum is not one: of two values, with kernels beside each other, or read by another, too."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.large = nn.Conv2d(4, 8, 3, 2, 1)
+        self.small = nn.Conv2d(4, 8, 2, 2, 1) if how == "even" else nn.Conv2d(4, 8, 1, 2)
+
+    def forward(self, states: torch.Tensor) -> dict[str, torch.Tensor]:
+        large, small = self.large(states), self.small(states.abs() if self.how == "values" else states)
+        small = small[:, :, : large.shape[2], : large.shape[3]]
+        return {"y": torch.relu(large + small) + (small if self.how == "read" else 0)}
+
+
+@pytest.mark.parametrize("how", ["values", "even", "read"])
+def test_convolutions_that_stay_apart(how: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = Apart(how).eval()
+    given = torch.randn(2, 4, 9, 7)
+    path = tmp_path / "model.onnx"
+    write_network(Part(module, {"states": given}, ["y"], {"states": {0: "batch_size"}}), path)
+    assert Counter(node.op_type for node in onnx.load(path).graph.node)["Conv"] == 2
+    with torch.no_grad():
+        expected = module(given)["y"].numpy()
+    np.testing.assert_allclose(OrtNet(path)({"states": given.numpy()})["y"], expected, atol=2e-5)

@@ -86,12 +86,14 @@ def _positive(name: str, value: Any) -> float:
 
 def forbid(tokens: Sequence[int], when: Callable[[int], bool]) -> Rule:
     """Never these tokens, at the lengths that `when` says."""
-    never = np.unique(np.asarray(tokens, np.int64))
-    never = never[never >= 0]
+    given, never = np.asarray(tokens, np.int64), np.zeros(0, bool)
 
     def rule(ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        nonlocal never
         if when(ids.shape[1]):
-            scores[:, never[: np.searchsorted(never, scores.shape[1])]] = -np.inf
+            if len(never) != scores.shape[1]:
+                never = np.isin(np.arange(scores.shape[1]), given)
+            np.copyto(scores, -np.inf, where=never)
         return scores
 
     return rule
