@@ -18,8 +18,8 @@ import sensorium
 from sensorium import cli, verification
 from sensorium.errors import Refused
 from sensorium.inference import Evaluation
-from sensorium.precision import noise
 from sensorium.nets.ort import OrtNet
+from sensorium.precision import noise
 from sensorium.quantization import to_fp16, to_int8
 from sensorium.tasks import Tally
 

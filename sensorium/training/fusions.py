@@ -48,7 +48,7 @@ def order_gelu(graph: onnx.GraphProto) -> None:
 def merge_convolutions(graph: onnx.GraphProto) -> None:
     """Write two convolutions of one value that are added, a 3 x 3 and a 1 x 1, as the one that gives their sum.
 
-    Networks are trained with such branches to be run without them (RepVGG, Ding et al. 2021: RT-DETR, RepViT, MobileOne).
+    Networks are trained with such branches and run without them (RepVGG, Ding et al. 2021; RT-DETR, MobileOne).
     Batch normalisation is in the weights already: the exporter's optimiser puts it there.
     """
     made = {output: node for node in graph.node for output in node.output}
