@@ -79,11 +79,12 @@ def recognise(paths: Sequence[str | os.PathLike[str]]) -> tuple[str, list[File]]
         return found[0][1], files
     if len(files) == 1 and files[0].is_folder and len(files[0].names) <= ENTRIES:
         inside = [files[0].path / name for name in sorted(files[0].names) if not name.startswith(".")]
-        inner = [File.of(path) for path in inside if path.is_file()]
-        found = sorted(_matches(inner), key=lambda match: (-match[0], match[1]))
-        if found and found[0][0] >= SURE:
-            module = _readers()[found[0][1]]
-            return found[0][1], [file for file in inner if module.match(file) > 0]
+        for inner in ([p for p in inside if p.is_file()], [p for p in inside if p.is_dir()]):  # a folder in it at last
+            entries = [File.of(path) for path in inner]
+            found = sorted(_matches(entries), key=lambda match: (-match[0], match[1]))
+            if found and found[0][0] >= SURE:
+                module = _readers()[found[0][1]]
+                return found[0][1], [file for file in entries if module.match(file) > 0]
     return None
 
 

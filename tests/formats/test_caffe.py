@@ -104,6 +104,10 @@ SIMPLE: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "ArgMax": ("argmax_param { axis: 1 }", lambda x: x.argmax(1)[:, None].astype(np.float32)),
     "ShuffleChannel": ("shuffle_channel_param { group: 2 }", lambda x: x[:, [0, 2, 1, 3]]),
     "Dropout": ("", lambda x: x),
+    "Im2col": ("convolution_param { kernel_h: 2 kernel_w: 3 stride: 2 pad: 1 }",
+               lambda x: np.lib.stride_tricks.sliding_window_view(
+                   np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1))), (2, 3), (2, 3)
+               )[:, :, ::2, ::2].transpose(0, 1, 4, 5, 2, 3).reshape(2, 24, 3, 3)),
     "Upsample": ("upsample_param { scale: 2 }", lambda x: x.repeat(2, 2).repeat(2, 3)),
     "LRN": ("lrn_param { local_size: 3 alpha: 0.3 beta: 0.5 k: 2 }",
             lambda x: x / np.sqrt(2 + 0.1 * (x**2 + np.pad(x**2, SIDES)[:, :4] + np.pad(x**2, SIDES)[:, 2:]))),
@@ -145,13 +149,14 @@ def test_layers_of_forks_and_the_rarer_ones(tmp_path: Path) -> None:
     text += layer("Dropout", "dropout_param { dropout_ratio: 0.3 scale_train: false }", tops=["kept"], name="d")
     text += layer("Parameter", "parameter_param { shape { dim: 2 dim: 2 } }", [], ["own"], "w")
     text += layer("BatchReindex", "", ["data", "places"], ["picked"], "r")
+    text += layer("Filter", "", ["picked", "places"], ["passed"], "f")
     weights = caffemodel({"bn": [W["a"], W["b"]], "w": [W["v"].reshape(2, 2)]}, "BN")
-    floor, segnet, kept, own, picked = convert(tmp_path, text, weights)(data=X, places=np.float32([1, 0, 1]))
+    floor, segnet, kept, own, passed = convert(tmp_path, text, weights)(data=X, places=np.float32([1, 0, 1]))
     np.testing.assert_allclose(floor, X[:, :, :4].reshape(2, 4, 2, 2, 3, 2).max((3, 5)))
     np.testing.assert_allclose(segnet, X * column(W["a"]) + column(W["b"]), atol=1e-6)
     np.testing.assert_allclose(kept, 0.7 * X, atol=1e-6)
     np.testing.assert_array_equal(own, W["v"].reshape(2, 2))
-    np.testing.assert_array_equal(picked, X[[1, 0, 1]])
+    np.testing.assert_array_equal(passed, X[[1, 0, 1]][[0, 2]])
 
 
 def test_values_go_back_to_where_pooling_found_them(tmp_path: Path) -> None:
@@ -503,3 +508,16 @@ def test_parts_of_regions_have_channels_of_their_own(tmp_path: Path) -> None:
         rows, columns = top + i * size[0], left + j * size[1]
         part = x[0, (kind * 2 + i) * 2 + j, rows : rows + size[0], columns : columns + size[1]]
         np.testing.assert_allclose(found[roi, kind, i, j], part.mean(), atol=1e-5)
+
+
+def test_of_several_prototxts_the_one_to_deploy_is_taken(tmp_path: Path) -> None:
+    text = given((1, 2)) + layer("TanH")
+    (tmp_path / "deploy.prototxt").write_text(text)
+    (tmp_path / "train_val.prototxt").write_text(text.replace("TanH", "Sigmoid"))
+    (tmp_path / "solver.prototxt").write_text('net: "train_val.prototxt"\nbase_lr: 0.1\n')
+    (tmp_path / "m.caffemodel").write_bytes(EMPTY)
+    assert formats.read([tmp_path]).kinds["Tanh"] == 1
+    (tmp_path / "deploy.prototxt").unlink()
+    (tmp_path / "other.prototxt").write_text(text)
+    with pytest.raises(InputError, match="give one"):
+        formats.read([tmp_path])

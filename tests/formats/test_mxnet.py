@@ -442,6 +442,8 @@ def test_a_grid_that_changes_nothing(tmp_path: Path) -> None:
     ("cumsum", {"axis": 1}, X.cumsum(1)),
     ("diag", {"k": -1, "axis1": 2, "axis2": 3}, np.diagonal(X, -1, 2, 3)),
     ("moments", {"axes": "(0, 2)"}, X.mean((0, 2))),
+    ("Pooling", {"kernel": "(5, 1)", "pool_type": "lp", "p_value": 3}, np.cbrt((X**3).sum(2, keepdims=True))),
+    ("Pooling", {"pool_type": "lp", "p_value": 1, "global_pool": True}, X.sum((2, 3), keepdims=True)),
 ])  # fmt: skip
 def test_rarer_operators(op: str, settings: dict[str, Any], wanted: np.ndarray, tmp_path: Path) -> None:
     np.testing.assert_allclose(one(tmp_path, op, settings, X), wanted, rtol=1e-5, atol=1e-5)
@@ -513,3 +515,22 @@ def test_what_is_left_whole(tmp_path: Path) -> None:
     np.testing.assert_array_equal(one(tmp_path, "sum", {"axis": "(0, 1, 2, 3)", "exclude": True}, X), X)
     x = array(2, 1, 4)
     assert one(tmp_path, "_split_v2", {"sections": 1, "axis": 1, "squeeze_axis": True}, x).shape == (2, 4)
+
+
+def test_products_of_more_than_two_axes(tmp_path: Path) -> None:
+    for settings, x, b, wanted in (
+        ({}, X, array(6, 2, 3), "nchw,wij->nchij"),
+        ({"transpose_a": True}, X, array(2, 3), "nchw,ni->chwi"),
+        ({"transpose_b": True}, X, array(3, 2, 6), "nchw,ijw->nchij"),
+    ):
+        np.testing.assert_allclose(one(tmp_path, "dot", settings, x, b=b), np.einsum(wanted, x, b), atol=1e-5)
+
+
+def test_outputs_that_mxnet_counts(tmp_path: Path) -> None:
+    """`sort` and the values of `topk` have a second output that is not shown, so the first has a number."""
+    for op, settings, name in (("sort", {}, "y_output0"), ("topk", {"ret_typ": "value"}, "y_output0"),
+                               ("topk", {}, "y_output"), ("argsort", {}, "y_output")):  # fmt: skip
+        (tmp_path / "net-symbol.json").write_bytes(symbol([("null", "data", {}, ()), (op, "y", settings, (0,))]))
+        (tmp_path / "net-0000.params").write_bytes(params({"arg:other": np.ones(1)}))
+        files = [tmp_path / "net-symbol.json", tmp_path / "net-0000.params"]
+        assert list(formats.read(files, Options(shapes={"data": (2, 3)})).outputs) == [name]

@@ -228,3 +228,21 @@ def test_a_refusal_says_that_the_name_promises_another_format(tmp_path: Path) ->
     (tmp_path / "m.model").write_bytes(pickle.dumps([1, 2], 2))
     with pytest.raises(InputError, match=r"pickle.*not a CNTK"):
         formats.read([tmp_path / "m.model"])
+
+
+def test_values_to_compare_with_are_no_parameters(tmp_path: Path) -> None:
+    np.savez(tmp_path / "golden.npz", in_x=np.zeros(3), out_y=np.zeros(2), in_x__s1=np.zeros(3))
+    assert formats.recognise([tmp_path]) is None
+    np.savez(tmp_path / "params.npz", arr_0=np.zeros((3, 2)))
+    found = formats.recognise([tmp_path])
+    assert found is not None
+    assert [file.path.name for file in found[1]] == ["params.npz"]
+
+
+def test_a_model_in_a_folder_of_its_own_beside_other_files(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("how it was made")
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "saved_model.pb").write_bytes(b"\x08\x01\x12\x04\x0a\x02\x12\x00")
+    found = formats.recognise([tmp_path])
+    assert found is not None
+    assert [file.path.name for file in found[1]] == ["saved"]

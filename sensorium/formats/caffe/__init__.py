@@ -72,12 +72,16 @@ def read(files: Sequence[File], options: Options) -> Graph:
 
 
 def _sort(files: Sequence[File]) -> tuple[list[File], list[File]]:
-    """The prototxt and the caffemodel among the files given."""
+    """The prototxt and the caffemodel among the files given; of several prototxts the one called `deploy`."""
     texts = [f for f in files if nets.is_text(f) or (f.suffix == ".prototxt" and f.looks_like_text)]
-    for file in texts:
-        if nets.is_solver(file) and not nets.is_text(file):
-            raise InputError(f"{file.path}: a solver's settings; give the network that it names after 'net:'")
     weights = [f for f in files if f not in texts]
+    solvers = [f for f in texts if nets.is_solver(f) and not nets.is_text(f)]
+    texts = [f for f in texts if f not in solvers]
+    if solvers and not texts:
+        raise InputError(f"{solvers[0].path}: a solver's settings; give the network that it names after 'net:'")
+    deployed = [f for f in texts if "deploy" in f.path.stem.lower()]
+    if len(texts) > 1 and len(deployed) == 1:
+        texts = deployed
     for kind, found in (("prototxt", texts), ("caffemodel", weights)):
         if len(found) > 1:
             raise InputError(f"{found[1].path}: a second {kind} beside {found[0].path}; give one ({nature(found[1])})")

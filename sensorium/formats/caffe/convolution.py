@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
+
 from sensorium.formats.caffe.context import Context, layer
 from sensorium.formats.caffe.net import Layer
 from sensorium.formats.shared.textproto import Block
@@ -72,6 +74,21 @@ def convolution(c: Context) -> str:
             group=group,
         )
     )
+
+
+@layer("Im2col")
+def im2col(c: Context) -> str:
+    """The values of each window as channels: a convolution with kernels that pick one value each."""
+    param = c.layer.param("convolution_param")
+    kernel, stride, pad, dilation = windows(c, param)
+    if param.whole("axis", 1) != 1:
+        raise c.layer.fault("a channel axis other than 1 is not converted")
+    count, channels = math.prod(kernel), c.shape()[1]
+    if count > 1 << 12:
+        raise c.layer.fault(f"a window of {kernel}")
+    pick = np.tile(np.eye(count).reshape(count, 1, *kernel), (channels, *[1] * (1 + len(kernel))))
+    return str(c.add("Conv", c.x, c.constant(pick, "pick"), kernel_shape=kernel, strides=stride, pads=pad + pad,
+                     dilations=dilation, group=channels))  # fmt: skip
 
 
 @layer("InnerProduct", blobs=with_bias("inner_product_param"), settles=True)

@@ -115,6 +115,18 @@ def batch_reindex(c: Context) -> str:
     return str(c.add("Gather", c.x, c.graph.add("Cast", c.inputs[1], to=7), axis=0))
 
 
+@layer("Filter", bottoms=MANY)
+def filtered(c: Context) -> list[str]:
+    """The pictures of each bottom for which the last bottom is not zero."""
+    if len(c.inputs) < 2 or len(c.layer.tops) != len(c.inputs) - 1:
+        raise c.layer.fault("needs what is filtered, and what chooses")
+    chosen = c.graph.add("Cast", c.graph.add("Reshape", c.inputs[-1], c.graph.ints(-1)), to=9)
+    found = [c.graph.add("Compress", x, chosen, axis=0) for x in c.inputs[:-1]]
+    for i, y in enumerate(found):
+        c.graph.tell(y, c.shape(i))
+    return found
+
+
 @layer("Tile")
 def tile(c: Context) -> str:
     param = c.layer.param("tile_param")

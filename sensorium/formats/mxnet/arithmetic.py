@@ -130,7 +130,7 @@ def _towards_zero(call: Call, value: str) -> str:
     return str(call.add("Mul", call.add("Sign", value), call.add("Floor", call.add("Abs", value))))
 
 
-def _powered(call: Call, value: str, exponent: float) -> str:
+def powered(call: Call, value: str, exponent: float) -> str:
     root = call.add("Pow", call.add("Abs", value), call.number_like(exponent, value))
     return str(call.add("Mul", call.add("Sign", value), root))
 
@@ -151,7 +151,7 @@ def one_more(call: Call) -> str:
     if name == "rsqrt":
         return str(call.add("Reciprocal", call.add("Sqrt", x)))
     if name in ("cbrt", "rcbrt"):
-        root = _powered(call, x, 1 / 3)
+        root = powered(call, x, 1 / 3)
         return root if name == "cbrt" else str(call.add("Reciprocal", root))
     if name in ("log2", "log10"):
         return _times(call, call.add("Log", x), 1 / math.log(float(name[3:])))
@@ -307,9 +307,19 @@ def dot(call: Call) -> str:
     if ranks == (1, 1):
         value = call.add("MatMul", a, b)
         return str(value if "_np" in call.op else call.add("Reshape", value, call.ints(1)))
-    if "matmul" not in call.op and (ranks[1] > 2 or (any(flips) and ranks != (2, 2))):
-        raise call.fault(f"a product of arrays with {ranks[0]} and {ranks[1]} axes is not supported")
-    return str(call.add("MatMul", _flip(call, a, flips[0]), _flip(call, b, flips[1])))
+    if "matmul" in call.op:
+        return str(call.add("MatMul", a, b))
+    # Of more than two axes, the last of the first array meets the first of the second (or the other way, transposed).
+    if flips[0]:
+        a = str(call.add("Transpose", a, perm=[*range(1, ranks[0]), 0]))
+    if flips[1]:
+        b = str(call.add("Transpose", b, perm=[ranks[1] - 1, *range(ranks[1] - 1)]))
+    if ranks[1] <= 2:
+        return str(call.add("MatMul", a, b))
+    flat = call.add("Reshape", b, call.ints(0, -1))
+    size = call.add("Concat", *([call.dims(a, 0, ranks[0] - 1)] if ranks[0] > 1 else []), call.dims(b, 1, ranks[1]),
+                    axis=0)  # fmt: skip
+    return str(call.add("Reshape", call.add("MatMul", a, flat), size))
 
 
 @operator("batch_dot", "_npx_batch_dot", "_linalg_gemm2", "linalg_gemm2")

@@ -56,7 +56,9 @@ def output_names(node: Node, count: int) -> list[str]:
     """What MXNet calls the outputs of a node."""
     if node.op == "null":
         return [node.name]
-    if count == 1:
+    # These make a second output that is not shown.
+    numbered = node.op == "sort" or (node.op == "topk" and node.attributes.get("ret_typ") == "value")
+    if count == 1 and not numbered:
         return [f"{node.name}_output"]
     if node.op in ("RNN", "_npx_rnn"):
         return [f"{node.name}_{end}" for end in STATES[:count]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sensorium.formats.mxnet.arithmetic import powered
 from sensorium.formats.mxnet.call import Call, Misfit, operator
 
 LOWEST = float(np.finfo(np.float32).min)
@@ -130,7 +131,7 @@ def pooling(call: Call) -> str:
         if kind == "sum":
             value = call.add("ReduceSum", x, axes)
         elif kind == "lp":
-            value = call.add("GlobalLpPool", x, p=power)
+            value = _root(call, call.add("ReduceSum", _power(call, x, power), axes), power)
         else:
             value = call.add("GlobalMaxPool" if kind == "max" else "GlobalAveragePool", x)
         return _last(call, value, spatial) if last else str(value)
@@ -179,12 +180,25 @@ def _pool(
     if outside:
         raise call.fault(f"windows of {kernel} every {stride} that lie outside of the input")
     x = _padded(call, x, pad, ends, 0.0)
-    if kind == "lp":
-        if power < 1:
-            raise call.fault(f"p_value={power}")
-        return str(call.add("LpPool", x, p=power, **window))
-    value = call.add("AveragePool", x, **window)
-    return str(call.add("Mul", value, call.constant(np.float32(np.prod(kernel)))))
+    value = call.add("AveragePool", _power(call, x, power) if kind == "lp" else x, **window)
+    value = str(call.add("Mul", value, call.constant(np.float32(np.prod(kernel)))))
+    return _root(call, value, power) if kind == "lp" else value
+
+
+def _power(call: Call, x: str, power: int) -> str:
+    """x ^ p with its sign: MXNet does not take the magnitude first, as LpPool would."""
+    if power not in (1, 2, 3):
+        raise call.fault(f"p_value={power} is not defined: only 1, 2, 3")
+    y = x
+    for _ in range(power - 1):
+        y = str(call.add("Mul", y, x))
+    return y
+
+
+def _root(call: Call, x: str, power: int) -> str:
+    if power == 1:
+        return x
+    return str(call.add("Sqrt", x)) if power == 2 else powered(call, x, 1 / 3)
 
 
 def _padded(call: Call, x: str, begin: list[int], end: list[int], value: float) -> str:
