@@ -53,6 +53,7 @@ class Part:
         dynamic: for each input name, axis number to axis name (`{"pixel_values": {0: "batch"}}`).
         write: writes the ONNX file itself, where tracing the module is not enough (a decoder with a branch).
         other: inputs of other sizes along the free axes, on which the file is checked as well.
+        more: further such inputs: the shortest, the longest, where a module may decide by sizes or by values.
     """
 
     module: torch.nn.Module
@@ -61,3 +62,4 @@ class Part:
     dynamic: dict[str, dict[int, str]]
     write: Callable[[Path], None] | None = None
     other: dict[str, torch.Tensor] | None = None
+    more: tuple[dict[str, torch.Tensor], ...] = ()

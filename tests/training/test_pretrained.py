@@ -15,9 +15,9 @@ from sensorium.errors import InputError, Refused
 from sensorium.nets.ort import OrtNet
 from sensorium.training import export
 from sensorium.training.plan import Part
-from sensorium.training.pretrained import forms, writing
+from sensorium.training.pretrained import forms, sequence_to_sequence, writing
 from sensorium.training.pretrained.checkpoint import read_weights
-from sensorium.training.pretrained.decoder import cache_sizes
+from sensorium.training.pretrained.decoder import cache_sizes, decoder_part
 from tests.parity.architectures import examples
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -188,6 +188,44 @@ def test_a_layer_that_keeps_more_than_keys_and_values_has_no_cache() -> None:
     assert cache_sizes(transformers.FalconH1ForCausalLM(both).eval()) is None
     plain = transformers.LlamaConfig(**sizes, num_key_value_heads=1, vocab_size=40)
     assert cache_sizes(transformers.LlamaForCausalLM(plain).eval()) == [((1, 8), (1, 8))]
+
+
+def test_a_decoder_is_checked_on_one_token_and_on_many(tmp_path: Path) -> None:
+    """Code that decides by the tokens is recorded as it went for the sample's."""
+    import transformers
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = transformers.LlamaConfig(**sizes, num_key_value_heads=1, vocab_size=40)
+    model = transformers.LlamaForCausalLM(config).eval()
+    inner = model.lm_head.forward
+    for number, unlike in enumerate((lambda time: time == 1, lambda time: time > 256)):
+        model.lm_head.forward = lambda x, unlike=unlike: inner(x) + (1.0 if unlike(int(x.shape[1])) else 0.0)
+        found = writing.write(decoder_part(model), tmp_path / f"{number}.onnx", "Llama")
+        assert found.difference > 1e-3
+
+
+def test_text_of_one_size_is_refused_where_a_task_prepares_several(tmp_path: Path) -> None:
+    class Fixed(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + torch.from_numpy(np.ones(int(x.shape[1]), np.float32))
+
+    part = Part(Fixed(), {"x": torch.rand(2, 5)}, ["y"], {"x": {0: "rows", 1: "time"}}, other={"x": torch.rand(3, 7)})
+    assert writing.write(part, tmp_path / "model.onnx", "Fixed").notes == ["takes only inputs of the sample's size"]
+    with pytest.raises(Refused, match=r"Fixed: model\.onnx"):
+        writing.write(part, tmp_path / "other.onnx", "Fixed", task=object())
+
+
+def test_a_decoder_that_sees_what_comes_after_takes_one_token_at_a_time() -> None:
+    import transformers
+
+    pair = {f"{part}_{name}": size for part in ("encoder", "decoder")
+            for name, size in (("layers", 1), ("attention_heads", 2), ("ffn_dim", 16))}  # fmt: skip
+    kinds = ("FSMT", {"langs": ["en", "de"], "src_vocab_size": 40, "tgt_vocab_size": 40}), ("Bart", {"vocab_size": 40})
+    for prefix, own in kinds:
+        kind = getattr(transformers, f"{prefix}ForConditionalGeneration")
+        model = kind(kind.config_class(d_model=16, init_std=0.5, max_position_embeddings=32, **pair, **own)).eval()
+        free = sequence_to_sequence.networks(model)["decoder_model_merged"].dynamic["input_ids"]
+        assert (1 in free) == (prefix == "Bart")
 
 
 def test_attention_by_random_hashes_is_refused(tmp_path: Path) -> None:

@@ -44,6 +44,26 @@ MODELS: dict[str, dict[str, Any]] = {
         **TEXT, "head_dim": 8, "num_key_value_heads": 2, "intermediate_size_mlp": 20, "num_local_experts": 2,
         "num_experts_per_tok": 1,
     },
+    "DbrxModel": {
+        "vocab_size": 50, "d_model": 16, "n_heads": 2, "n_layers": 1, "initializer_range": 0.3,
+        "attn_config": {"kv_n_heads": 1, "rope_theta": 10000.0},
+        "ffn_config": {"ffn_hidden_size": 8, "moe_num_experts": 4, "moe_top_k": 2},
+    },
+}  # fmt: skip
+RECURRENT: dict[str, dict[str, Any]] = {
+    "MambaModel": {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1, "state_size": 4},
+    "MiniMaxModel": {
+        **TEXT, "num_local_experts": 2, "num_experts_per_tok": 1, "head_dim": 8, "num_key_value_heads": 2,
+        "layer_types": ["linear_attention", "full_attention"], "block_size": 3,
+    },
+    "RecurrentGemmaModel": {
+        **TEXT, "num_key_value_heads": 1, "lru_width": 16, "attention_window_size": 8, "head_dim": 8,
+        "block_types": ["recurrent", "attention"],
+    },
+    "RwkvModel": {
+        "vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "attention_hidden_size": 16,
+        "intermediate_size": 20,
+    },
 }  # fmt: skip
 
 
@@ -87,12 +107,13 @@ def test_what_is_read_in_chunks_takes_any_number_of_tokens(family: str, tmp_path
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_a_recurrence_takes_any_number_of_tokens(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", RECURRENT)
+def test_a_recurrence_takes_any_number_of_tokens(name: str, tmp_path: Path) -> None:
     import transformers
 
     torch.manual_seed(0)
-    config = transformers.MambaConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, state_size=4, use_cache=False)
-    model = transformers.MambaModel(config).eval()
+    kind = getattr(transformers, name)
+    model = kind(kind.config_class(**RECURRENT[name], use_cache=False, attn_implementation="eager")).eval()
     assert rewrites.apply(model)
     ids = torch.randint(3, 50, (2, 7))
     module = Answers(model, ["last_hidden_state"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
@@ -18,15 +19,22 @@ import onnx
 import torch
 import transformers
 
-from sensorium import files, model, verification
+from sensorium import files, inference, model, verification
 from sensorium.conversion import compare, usual_inputs
 from sensorium.errors import Refused, SensoriumError
+from sensorium.media import made_up
+from sensorium.nets import Settings
 from sensorium.nets.ort import OrtNet
-from sensorium.tasks import find, names
+from sensorium.tasks import described, find, names
 from sensorium.training.export import reason_of
 from sensorium.training.fusions import graphs
 from sensorium.training.pretrained.checkpoint import Checkpoint, load
 from sensorium.training.pretrained.writing import write
+
+MISFIT = re.compile("cannot be run on|does not prepare|cannot use what the networks|runs one network")
+"""What is said of networks that are none for a task; other errors are of the made-up source."""
+SLOW = ("image-generation", "mask-generation", "text-to-speech")
+"""Tasks that run their networks hundreds of times for an answer."""
 
 
 def forms() -> list[ModuleType]:
@@ -63,7 +71,7 @@ def convert(
 
     Raises:
         InputError: it is not a checkpoint that transformers can load.
-        Refused: a network cannot be written as ONNX, or does not give PyTorch's outputs.
+        Refused: a network cannot be written as ONNX, does not give PyTorch's outputs, or is none for the task.
     """
     if task is not None and task not in names():
         find(task)  # says what there is instead
@@ -121,6 +129,8 @@ def convert(
                 f"{worst['largest_difference']:.2g} (allowed: {allowed:g}); nothing was written "
                 "(--force writes it)"
             )
+        if checkpoint.task is not None and not force:
+            answer(new, checkpoint.task, checkpoint.name)
     return {
         "model": str(out),
         "format": f"Hugging Face checkpoint, {checkpoint.name}",
@@ -152,6 +162,28 @@ def parts_of(form: ModuleType, checkpoint: Checkpoint) -> dict[str, Any]:
             f"{checkpoint.name} is built in a way that is not known here ({type(error).__name__}: {reason_of(error)})"
         ) from error
     return found
+
+
+def answer(folder: Path, task: Any, name: str) -> None:
+    """Have a finished folder answer made-up sources of two sizes, as it is going to be used.
+
+    Raises:
+        Refused: its networks are none for the task.
+    """
+    choices = described(type(task))
+    if choices["required"] or task.name in SLOW:
+        return
+    few = {"max_new_tokens": 2} if "max_new_tokens" in choices["options"] else {}
+    nets = model.open_model(folder).nets(Settings(precision="fp32"))
+    for other in (False, True):
+        try:
+            source = task.open(made_up.sources(task, 1, other)[0])
+            inference.run(task, nets, [source], **few)
+        except SensoriumError as error:
+            if MISFIT.search(str(error)):
+                raise Refused(f"{name} cannot do {task.name}: {error}") from error
+        except Exception:  # of a source that is not to be made up for it
+            return
 
 
 class Chain:

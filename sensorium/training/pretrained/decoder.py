@@ -27,6 +27,8 @@ from sensorium.training.pretrained.writing import write_traced
 ENDINGS = ("ForCausalLM", "LMHeadModel")
 KEEP = "num_logits_to_keep"
 """Input that says how many of the last tokens' scores are wanted, 0 for all, as transformers.js knows it."""
+LONG = 300
+"""Tokens of the longest text to check a decoder on: chunks are of 256 at most, as a rule."""
 PLACES = {0: "batch_size", 1: "sequence_length"}
 ANEW = "this architecture keeps no keys and values: each step reads all tokens anew"
 
@@ -114,22 +116,24 @@ def decoder_part(
     if "logits_to_keep" in takes:
         names.append(KEEP)
     vocabulary = model.get_input_embeddings().weight.shape[0]
-    first, second = (
-        sample(names, sizes, vocabulary, *shape) for shape in ((2, 3, 4), (3, 5, 0) if sizes is not None else (3, 5, 4))
-    )
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None) or LONG
+    # One token, and a text longer than the chunks that some cut theirs into: code may decide by the number of tokens.
+    shapes = ((2, 3, 4), (3, 5, 0), (1, 1, 4), (1, min(LONG, longest * 3 // 4), 0))
+    batches = [sample(names, sizes, vocabulary, *shape) for shape in shapes]
     if axes > 1:
         dynamic["position_ids"] = {1: "batch_size", 2: "sequence_length"}
-        for one in (first, second):
+        for one in batches:
             one["position_ids"] = one["position_ids"].expand(axes, -1, -1).clone()
     if embed is not None:
         dynamic["inputs_embeds"] = dynamic.pop("input_ids")
         with torch.no_grad():
-            first, second = ({"inputs_embeds": embed(one.pop("input_ids")), **one} for one in (first, second))
+            batches = [{"inputs_embeds": embed(one.pop("input_ids")), **one} for one in batches]
     if layers:
         dynamic["deepstack_embeds"] = {1: "batch_size", 2: "sequence_length"}
-        for one in (first, second):
+        for one in batches:
             one["deepstack_embeds"] = one["inputs_embeds"].repeat(layers, 1, 1, 1) / 2
-    part = Part(Decoder(model).eval(), first, outputs, dynamic, other=second)
+    first, second, *more = batches
+    part = Part(Decoder(model).eval(), first, outputs, dynamic, other=second, more=tuple(more))
     return replace(part, write=partial(write_first, part))
 
 
@@ -163,6 +167,9 @@ def cache_sizes(model: Any) -> list[tuple[tuple[int, int], tuple[int, int]]] | N
         return None
     if any(tensor is None or tensor.ndim != 4 or tensor.shape[2] != 3 for pair in pairs for tensor in pair):
         return None
+    kept = [value for layer in cache.layers for name, value in vars(layer).items() if name not in ("keys", "values")]
+    if any(isinstance(value, torch.Tensor) and value.ndim for value in kept):  # such as what an index reads
+        return None
     try:  # some layers keep more than these
         with torch.no_grad():
             model(input_ids=torch.tensor([[6]]), past_key_values=DynamicCache(pairs), use_cache=True)
@@ -176,7 +183,8 @@ def sample(names: list[str], sizes: Any, vocabulary: int, rows: int, time: int, 
     random = torch.Generator().manual_seed(rows)
     before = past if sizes is not None else 0
     mask = torch.ones(rows, before + time, dtype=torch.int64)
-    mask[0, :2] = 0
+    if before + time > 2:
+        mask[0, :2] = 0
     places = (mask.cumsum(1) - 1).clamp(min=0)[:, before:]
     ids = torch.randint(3, vocabulary, (rows, time), generator=random)
     found = {"input_ids": ids, "attention_mask": mask, "position_ids": places, KEEP: torch.tensor(0)}

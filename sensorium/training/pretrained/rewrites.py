@@ -71,6 +71,41 @@ def _swin_merging(module: Any) -> None:
     module.maybe_pad = types.MethodType(maybe_pad, module)
 
 
+def _pooled_places(module: Any) -> None:
+    """Funnel lists the places of the tokens left after each pooling; here they are computed from their number."""
+    listed = module.get_position_embeds
+
+    def get_position_embeds(seq_len: int, dtype: Any, device: Any) -> Any:
+        config = module.config
+        if config.attention_type == "factorized":
+            return listed(seq_len, dtype, device)
+        rate = 1 / (10000 ** (torch.arange(0, config.d_model // 2, 1.0, device=device) / (config.d_model // 2)))
+
+        def apart(furthest: int, nearest: int, stride: int) -> Tensor:
+            """Of the distances from the furthest to the nearest, in strides."""
+            distance = furthest - stride * torch.arange((furthest - nearest) // stride + 1, device=device)
+            angle = distance[:, None] * rate
+            return torch.cat([angle.sin(), angle.cos()], dim=-1).to(dtype)
+
+        # The first place, the second, how far the others are from each other, and how many there are.
+        first, second, step, count = 0, 1, 1, seq_len
+        found = []
+        for block in range(config.num_blocks):
+            pooling, stride = None, 2**block
+            if block:
+                begin, last = first, second + (count - 2) * step
+                if config.separate_cls:
+                    first, count = 1 - stride, (count + 1) // 2 if config.truncate_seq else count // 2 + 1
+                else:
+                    second, count = second + step, (count + 1) // 2
+                step *= 2
+                pooling = apart(first - begin + count * stride, first - last, stride // 2)
+            found.append([apart(count * stride, first - second - (count - 2) * step, stride), pooling])
+        return found
+
+    module.get_position_embeds = get_position_embeds
+
+
 def _uncached_rotary(module: Any) -> None:
     """Wav2Vec2-Conformer keeps the angles of the length it saw last; here they are computed each time."""
 
@@ -173,6 +208,66 @@ def _nllb_experts(module: Any) -> None:
     module.forward = types.MethodType(forward, module)
 
 
+def _dbrx_experts(module: Any) -> None:
+    """The same for DBRX's, whose weights are one matrix for all."""
+
+    def forward(self: Any, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
+        weights = (self.mlp.w1, self.mlp.v1, self.mlp.w2)
+        gate, up, down = (weight.view(self.num_experts, -1, self.hidden_size) for weight in weights)
+        x = hidden_states.reshape(-1, 1, self.hidden_size).transpose(0, 1)  # to each expert, all tokens
+        inner = self.mlp.activation_fn(x @ gate.transpose(1, 2)) * (x @ up.transpose(1, 2))
+        chosen = top_k_index[..., None] == torch.arange(self.num_experts, device=x.device)
+        share = (chosen * top_k_weights[..., None]).sum(1)
+        return ((inner @ down) * share.T[..., None]).sum(0).view_as(hidden_states)
+
+    module.forward = types.MethodType(forward, module)
+
+
+def _lightning_attention(module: Any) -> None:
+    """MiniMax reads blocks one after the other, whose number a graph would keep; for an export all is one block."""
+    original = module.forward
+
+    def forward(hidden_states: Tensor, position_embeddings: Any, attention_mask: Any, **given: Any) -> Any:
+        if not torch.compiler.is_exporting() or given.get("past_key_values") is not None:
+            return original(hidden_states, position_embeddings, attention_mask, **given)
+        rows, length, _ = hidden_states.shape
+        mixed = module.act_fn(module.qkv_proj(hidden_states))
+        if attention_mask is not None:
+            mixed = mixed * attention_mask[..., None]
+        query, key, value = mixed.view(rows, length, module.num_attention_heads, -1).transpose(1, 2).chunk(3, dim=-1)
+        place = torch.arange(length, device=mixed.device)
+        before = place[:, None] - place
+        decay = (-module.slope_rate * before).masked_fill(before < 0, -math.inf).exp()
+        found = (query @ key.transpose(2, 3) * decay) @ value
+        found = module.norm(found.transpose(1, 2).flatten(2))
+        return module.out_proj(module.output_gate(hidden_states).sigmoid() * found), None
+
+    module.forward = forward
+
+
+def _linear_recurrence(module: Any) -> None:
+    """Recurrent Gemma's recurrence, a loop in Python over the tokens: for an export a scan."""
+    original = module._rnn_scan
+
+    def rnn_scan(
+        hidden_states: Tensor, recurrent_gate: Tensor, reset: Tensor, recurrent_states: Any, **given: Any
+    ) -> Any:
+        if not torch.compiler.is_exporting() or recurrent_states is not None:
+            return original(hidden_states, recurrent_gate, reset, recurrent_states, **given)
+        from torch._higher_order_ops.scan import scan
+
+        def step(state: Tensor, now: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+            gate, x = now
+            state = state * gate + x
+            return state, state.clone()
+
+        rows = tuple(x.movedim(1, 0).contiguous() for x in (recurrent_gate * ~reset, hidden_states))
+        _, found = scan(step, torch.zeros_like(hidden_states[:, 0]), rows)
+        return found.movedim(0, 1), None
+
+    module._rnn_scan = rnn_scan
+
+
 def _settled_router(module: Any) -> None:
     """A router casts its weights each time, which cannot be recorded; here they are cast once."""
     module.classifier.to(module.dtype)
@@ -256,7 +351,7 @@ def _one_chunk(original: Callable[..., Any]) -> Callable[..., Any]:
         before = torch.ones(length, length, dtype=torch.bool, device=dt.device).tril()
         share = (decay[..., None] - decay[..., None, :]).masked_fill(~before, -math.inf).exp()
         weights = (outward.transpose(1, 2) @ inward.permute(0, 2, 3, 1)) * share
-        found = (weights @ (hidden_states * dt[..., None]).transpose(1, 2)).transpose(1, 2)
+        found = (weights @ (hidden_states * dt[..., None]).transpose(1, 2)).transpose(1, 2).contiguous()
         return found if given.get("D") is None else found + given["D"][:, None] * hidden_states
 
     return chunk_scan
@@ -290,6 +385,37 @@ def _delta_scan(original: Callable[..., Any]) -> Callable[..., Any]:
         return found.movedim(0, 1), None
 
     return delta_rule
+
+
+def _decaying_sums(original: Callable[..., Any]) -> Callable[..., Any]:
+    """RWKV's two sums, weighted by decay and key, are a loop in Python over the tokens: for an export a scan."""
+
+    def linear_attention(
+        time_decay: Tensor, time_first: Tensor, key: Tensor, value: Tensor, state: Any = None, **given: Any
+    ) -> tuple[Tensor, Any]:
+        if not torch.compiler.is_exporting() or state is not None:
+            return original(time_decay, time_first, key, value, state=state, **given)
+        from torch._higher_order_ops.scan import scan
+
+        def add(state: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            """The sums of values and of weights, (2, rows, width), and what both are relative to, its log."""
+            above, below, most = state.unbind(0)
+            largest = torch.maximum(most, k)
+            before, now = (most - largest).exp(), (k - largest).exp()
+            return torch.stack([before * above + now * v, before * below + now, largest])
+
+        def step(state: Tensor, now: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+            k, v = now
+            found = add(state, k + time_first, v)
+            state = add(torch.cat([state[:2], state[2:] - time_decay.exp()]), k, v)
+            return state, found[0] / found[1]
+
+        nothing = torch.zeros_like(key[:, 0])
+        first = torch.stack([nothing, nothing, nothing - 1e38])
+        _, found = scan(step, first, tuple(x.movedim(1, 0).contiguous() for x in (key, value)))
+        return found.movedim(0, 1), None
+
+    return linear_attention
 
 
 def positions(table: Tensor, shapes: Tensor, max_length: int) -> Tensor:
@@ -332,12 +458,16 @@ REWRITES: dict[str, Callable[[Any], None]] = {
     **dict.fromkeys(HEADS, _real_angles),
     **dict.fromkeys(("LongformerSelfAttention", "LEDEncoderSelfAttention"), _banded_attention),
     **dict.fromkeys(("SwitchTransformersTop1Router", "NllbMoeTop2Router"), _settled_router),
+    "DbrxExperts": _dbrx_experts,
     "LEDEncoder": _unfilled,
     "LongformerModel": _longformer,
+    "MiniMaxLightningAttention": _lightning_attention,
     "NllbMoeExperts": _nllb_experts,
     "SwitchTransformersExperts": _switched_experts,
+    "RecurrentGemmaRglru": _linear_recurrence,
     "Siglip2VisionEmbeddings": _any_shape,
     "ViltEmbeddings": _vilt_embeddings,
+    "FunnelAttentionStructure": _pooled_places,
     "GroundingDinoModel": _grounded,
     "MMGroundingDinoModel": _grounded,
     **{f"{swin}PatchEmbeddings": _swin_patches for swin in SWINS},
@@ -346,5 +476,6 @@ REWRITES: dict[str, Callable[[Any], None]] = {
 FUNCTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "mamba_selective_scan": _selective_scan,
     "mamba2_chunk_scan": _one_chunk,
+    "rwkv_linear_attention": _decaying_sums,
     "torch_chunk_gated_delta_rule": _delta_scan,
 }

@@ -53,13 +53,14 @@ class Decoder(nn.Module):
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         ids = torch.zeros_like(states[:, :1, 0], dtype=torch.int64)
         with torch.no_grad():
-            self.decoder(input_ids=ids, encoder_hidden_states=states, past_key_values=cache, use_cache=True)
+            self.model(decoder_input_ids=ids, encoder_outputs=encoded(states), past_key_values=cache, use_cache=True)
         return cache
 
     def find_projections(self, states: torch.Tensor) -> list[tuple[nn.Module, int]]:
         """What makes keys and values of the source, layer by layer, with the number of heads.
 
-        They are the modules that are called with the very states of the encoder, and whose output the cache then holds.
+        They are the modules that are called with the very states of the encoder, whichever of their axes comes first,
+        and whose output the cache then holds.
 
         Raises:
             Refused: the cache holds something else.
@@ -67,8 +68,10 @@ class Decoder(nn.Module):
         called: dict[nn.Module, torch.Tensor] = {}
 
         def note(module: nn.Module, given: tuple[Any, ...], found: Any) -> None:
-            if given and given[0] is states and isinstance(found, torch.Tensor):
-                called[module] = found
+            if not given or not isinstance(found, torch.Tensor) or not isinstance(given[0], torch.Tensor):
+                return
+            if given[0].data_ptr() == states.data_ptr() and given[0].shape[-1] == states.shape[-1]:
+                called[module] = found if given[0].shape == states.shape else found.transpose(0, 1)
 
         hooks = [module.register_forward_hook(note) for module in self.decoder.modules()]
         try:
@@ -96,7 +99,6 @@ class Decoder(nn.Module):
     ) -> tuple[torch.Tensor, ...]:  # fmt: skip
         """Logits (rows, time, vocabulary), then for each layer the keys and values to give to the next step."""
         from transformers import DynamicCache, EncoderDecoderCache
-        from transformers.modeling_outputs import BaseModelOutput
 
         cross = first_or_past(
             self.cross,
@@ -112,17 +114,24 @@ class Decoder(nn.Module):
         cache.cross_attention_cache = DynamicCache(list(zip(cross[::2], cross[1::2])))
         cache.is_updated = dict.fromkeys(range(len(cross) // 2), True)
         mask = others.get("encoder_attention_mask")
-        encoded = BaseModelOutput(last_hidden_state=encoder_hidden_states)
-        encoded.router_logits = encoded.router_probs = None  # asked for where there are experts
         found = self.model(
             decoder_input_ids=input_ids,
-            encoder_outputs=encoded,
+            encoder_outputs=encoded(encoder_hidden_states),
             past_key_values=cache,
             use_cache=True,
             **({} if mask is None else {"attention_mask": mask}),
         )
         layers = zip(cache.self_attention_cache.layers, zip(cross[::2], cross[1::2]))
         return found.logits, *(tensor for layer, pair in layers for tensor in (layer.keys, layer.values, *pair))
+
+
+def encoded(states: torch.Tensor) -> Any:
+    """An encoder's output, for a model that is to go on from it."""
+    from transformers.modeling_outputs import BaseModelOutput
+
+    found = BaseModelOutput(last_hidden_state=states)
+    found.router_logits = found.router_probs = None  # asked for where there are experts
+    return found
 
 
 def split(x: torch.Tensor, heads: int) -> torch.Tensor:
@@ -173,30 +182,30 @@ def decoder_part(model: Any, states: list[Any], masks: list[Any] | None, sizes: 
         sizes: of each, new tokens, tokens before them, and random numbers.
     """
     decoder = Decoder(model)
-    size = model.get_decoder().get_input_embeddings().weight.shape[0]
+    size = next(m for m in decoder.decoder.modules() if isinstance(m, nn.Embedding)).num_embeddings
     dynamic: dict[str, dict[int, str]] = {
         "input_ids": {0: "batch_size", 1: "decoder_sequence_length"},
         "encoder_attention_mask": {0: "batch_size", 1: "encoder_sequence_length"},
         "encoder_hidden_states": {0: "batch_size", 1: "encoder_sequence_length"},
     }
     batches = []
-    for number, (encoded, (time, past, random)) in enumerate(zip(states, sizes)):
-        rows = encoded.shape[0]
+    for number, (source, (time, past, random)) in enumerate(zip(states, sizes)):
+        rows = source.shape[0]
         batch = {"input_ids": torch.randint(3, size, (rows, time), generator=random)}
         if masks is not None:
             batch["encoder_attention_mask"] = masks[number]
-        batch |= {"encoder_hidden_states": encoded, "use_cache_branch": torch.tensor([past > 0])}
+        batch |= {"encoder_hidden_states": source, "use_cache_branch": torch.tensor([past > 0])}
         if not number:
-            decoder.projections = decoder.find_projections(encoded)
-            layers = decoder.run(encoded).self_attention_cache.layers
+            decoder.projections = decoder.find_projections(source)
+            layers = decoder.run(source).self_attention_cache.layers
         with torch.no_grad():
-            cross = decoder.cross(encoded)
+            cross = decoder.cross(source)
         for i, layer in enumerate(layers):
-            for kind, own, source in zip(("key", "value"), (layer.keys, layer.values), cross[2 * i : 2 * i + 2]):
+            for kind, own, read in zip(("key", "value"), (layer.keys, layer.values), cross[2 * i : 2 * i + 2]):
                 shape = (rows, own.shape[1], past, own.shape[3])
                 batch[f"past_key_values.{i}.decoder.{kind}"] = torch.randn(shape, generator=random)
                 # In the first step there is none yet.
-                batch[f"past_key_values.{i}.encoder.{kind}"] = source.clone() if past else source[:, :, :0].clone()
+                batch[f"past_key_values.{i}.encoder.{kind}"] = read.clone() if past else read[:, :, :0].clone()
         batches.append(batch)
     names = [f"{i}.{place}.{kind}" for i in range(len(layers)) for place in PLACES for kind in ("key", "value")]
     for name in names:
@@ -204,11 +213,24 @@ def decoder_part(model: Any, states: list[Any], masks: list[Any] | None, sizes: 
     outputs = ["logits", *(f"present.{name}" for name in names)]
     batches = [{name: batch[name] for name in dynamic | {"use_cache_branch": {}} if name in batch} for batch in batches]
     dynamic = {name: axes for name, axes in dynamic.items() if name in batches[0]}
-    try:
-        with torch.no_grad():
-            decoder(**batches[0])
-    except Exception:  # a decoder that takes one token at a time says so in its own way
+    if not takes_several(decoder, batches[0]):
         del dynamic["input_ids"][1]
         for batch in batches:
             batch["input_ids"] = batch["input_ids"][:, :1]
     return Part(decoder, batches[0], outputs, dynamic, other=batches[1])
+
+
+def takes_several(decoder: Decoder, batch: dict[str, torch.Tensor]) -> bool:
+    """Whether a decoder takes several new tokens at once, each of which sees none of those after it.
+
+    Args:
+        batch: with two new tokens or more.
+    """
+    ids = batch["input_ids"].clone()
+    ids[:, -1] = ids[:, 0]
+    try:
+        with torch.no_grad():
+            found, other = (decoder(**{**batch, "input_ids": each})[0][:, 0] for each in (batch["input_ids"], ids))
+    except Exception:  # one that takes one token at a time says so in its own way
+        return False
+    return torch.allclose(found, other, rtol=1e-4, atol=1e-4)

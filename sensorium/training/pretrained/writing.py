@@ -25,7 +25,7 @@ class Written:
     """One network in a file.
 
     Attributes:
-        difference: the largest from PyTorch, on both samples.
+        difference: the largest from PyTorch, on all samples.
         feeds, expected: the first sample with PyTorch's outputs.
         inputs: of the file: name to shape and type.
         notes: what the user should know.
@@ -81,7 +81,12 @@ def write_traced(part: Part, path: Path) -> None:
 def _still(part: Part) -> Part:
     """The same part with no free axis but the batch."""
     free = {name: {0: axes[0]} if 0 in axes else {} for name, axes in part.dynamic.items()}
-    return dataclasses.replace(part, dynamic=free, other=None)
+    return dataclasses.replace(part, dynamic=free, other=None, more=())
+
+
+def varies(part: Part) -> bool:
+    """Whether the samples of a part differ in more than the number of their examples."""
+    return any(tensor.shape[1:] != part.inputs[name].shape[1:] for name, tensor in (part.other or {}).items())
 
 
 def _arrays(batch: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
@@ -91,7 +96,8 @@ def _arrays(batch: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
 def write(part: Part, path: Path, name: str, task: Any = None) -> Written:
     """Write a part, and check the file against PyTorch on its samples.
 
-    Ways that fail, or whose file gives other outputs, are followed by the next; the last gives up free sizes.
+    Ways that fail, or whose file gives other outputs, are followed by the next; the last gives up free sizes, unless
+    the task is known to prepare inputs of several.
 
     Args:
         name: of the architecture, for messages.
@@ -104,7 +110,7 @@ def write(part: Part, path: Path, name: str, task: Any = None) -> Written:
         ways.append((write_traced, part, []))
         # A cache that cannot grow would be of no use.
         grows = any(name.startswith("past_key_values") for name in part.inputs)
-        if not grows and any(axis > 0 for axes in part.dynamic.values() for axis in axes):
+        if not grows and not (task is not None and varies(part)) and any(max(axes) for axes in part.dynamic.values()):
             fixed = ["takes only inputs of the sample's size"]
             ways += [(write_network, _still(part), fixed), (write_traced, _still(part), fixed)]
     best: tuple[float, int, Path] | None = None
@@ -140,14 +146,14 @@ def write(part: Part, path: Path, name: str, task: Any = None) -> Written:
 
 
 def worst_difference(task: Any, part: Part, path: Path) -> float:
-    """The largest difference of a file from PyTorch, on both samples of a part.
+    """The largest difference of a file from PyTorch, on all samples of a part.
 
     Raises:
         InputError: the file does not load, or does not take a sample.
     """
     net, reference = OrtNet(path), TorchNet(part)
     worst = 0.0
-    for batch in (part.inputs, part.other):
+    for batch in (part.inputs, part.other, *part.more):
         if batch is not None:
             feeds = _arrays(batch)
             worst = max(worst, model.difference(task, reference(feeds), net(feeds)))

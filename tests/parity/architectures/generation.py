@@ -32,6 +32,7 @@ ROUTED = {
 LATENT = {
     **COMMON, "kv_lora_rank": 8, "q_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 8, "v_head_dim": 8,
 }  # fmt: skip
+INDEXED = {"index_n_heads": 16, "index_head_dim": 8, "index_topk": 4}
 DELTA = {
     "linear_num_value_heads": 4, "linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8,
     "layer_types": ["linear_attention", "full_attention"],
@@ -180,6 +181,42 @@ DECODERS: dict[str, dict[str, Any]] = {
         **WIDE, **DELTA, **EXPERTS, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16,
     },
     "iquestcoder": WIDE,
+    "granitemoe_swa": {**MIXED, "sliding_window": 4},
+    "cohere2_moe": {**SLIDING, **EXPERTS},
+    "hy_v3": {**WIDE, **ROUTED, "num_experts": 4},
+    "mimo_v2_flash": {**ROUTED, "head_dim": 8, "v_head_dim": 8, "sliding_window": 4},
+    "axk1": {**LATENT, **ROUTED, "num_key_value_heads": 4},
+    "axk2": {**LATENT, **ROUTED, "num_key_value_heads": 4},
+    "flint": WIDE,
+    "laguna": {**WIDE, **EXPERTS},
+    "lfm3": {**GROUPED, "layer_types": ["conv", "full_attention"]},
+    "olmo_hybrid": WIDE,
+    "aria_text": {
+        **WIDE, "intermediate_size": 48, "moe_num_experts": 4, "moe_topk": 2, "moe_num_shared_experts": 1,
+    },
+    "afmoe": {**ROUTED, "head_dim": 8, "num_experts": 4, "num_dense_layers": 1, "sliding_window": 4},
+    "minimax": {**MIXED, "head_dim": 8, "layer_types": ["linear_attention", "full_attention"], "block_size": 8},
+    "dbrx": {
+        "d_model": 32, "n_heads": 4, "n_layers": 2, "max_seq_len": POSITIONS, "initializer_range": LARGE,
+        "attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 10000.0},
+        "ffn_config": {"ffn_hidden_size": 16, "moe_num_experts": 4, "moe_top_k": 2},
+    },
+    "recurrent_gemma": {
+        **COMMON, "num_key_value_heads": 1, "head_dim": 8, "lru_width": 32, "attention_window_size": 8,
+        "block_types": ["recurrent", "attention"],
+    },
+    "zamba": {
+        **COMMON, "num_key_value_heads": 4, "mamba_d_state": 8, "mamba_dt_rank": 4, "n_mamba_heads": 2,
+        "num_hidden_layers": 4, "layers_block_type": ["mamba", "hybrid"] * 2, "use_mamba_kernels": False,
+    },
+    "zamba2": {  # below the least step, transformers reads a text and its next token differently
+        **COMMON, "num_key_value_heads": 4, "mamba_d_state": 8, "mamba_ngroups": 1, "n_mamba_heads": 4,
+        "mamba_headdim": 16, "chunk_size": 8, "num_hidden_layers": 4, "layers_block_type": ["mamba", "hybrid"] * 2,
+        "num_mem_blocks": 1, "use_mamba_kernels": False, "adapter_rank": 4, "time_step_min": 1e-9,
+    },
+    "falcon_h1": {**WIDE, **MAMBA_HEADS, "mamba_d_ssm": 64},
+    "deepseek_v32": {**LATENT, **ROUTED, **INDEXED, "num_key_value_heads": 4},
+    "glm_moe_dsa": {**LATENT, **ROUTED, **INDEXED, "num_key_value_heads": 4},
 }  # fmt: skip
 PLAIN = {"num_layers": 2, "num_heads": 4, "d_model": 32, "d_kv": 8, "d_ff": 37, "initializer_factor": 5.0}
 PAIRED = {
@@ -220,6 +257,7 @@ TRANSLATORS: dict[str, dict[str, Any]] = {
     "marian": PAIRED,
     "mbart": PAIRED,
     "m2m_100": PAIRED,
+    "fsmt": {**PAIRED, "langs": ["en", "de"], "src_vocab_size": 200, "tgt_vocab_size": 200},
 }
 # Settings go round, so that each is tried on several architectures.
 SETTINGS: list[dict[str, Any]] = [
@@ -251,6 +289,9 @@ def maker(model_type: str, sizes: dict[str, Any]) -> Callable[[Path], None]:
         names = {f"{role}_token_id": getattr(tokenizer, f"{role}_token_id") for role in ("bos", "eos", "pad")}
         config = t.AutoConfig.for_model(model_type, vocab_size=len(tokenizer), **{**sizes, **names})
         model = t.AutoModelForCausalLM.from_config(config)
+        for weight in model.parameters():
+            if weight.ndim == 2 and not weight.any():  # routers that begin with zeros choose between equals
+                torch.nn.init.normal_(weight, std=LARGE)
         model.generation_config = t.GenerationConfig(**names)
         model.eval().save_pretrained(folder)
 
