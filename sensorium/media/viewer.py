@@ -31,6 +31,7 @@ ARCHITECTURES = (
     "Idefics3ForConditionalGeneration",
     "SmolVLMForConditionalGeneration",
     "InternVLForConditionalGeneration",
+    "AyaVisionForConditionalGeneration",
     "Qwen2VLForConditionalGeneration",
     "Qwen2_5_VLForConditionalGeneration",
     "Qwen3VLForConditionalGeneration",
@@ -88,6 +89,14 @@ def _tiles(writer: Writer, image: str, count: int, arrays: Arrays) -> str:
     return "".join(lines) + ("\n" if rows else "") + f"{edge}<global-img>{each}{edge}"
 
 
+def _numbered(writer: Writer, image: str, count: int, arrays: Arrays) -> str:
+    """Aya Vision: tile by tile with their numbers, and then the whole."""
+    tiles = len(arrays["pixel_values"])
+    each = image * (count // tiles)
+    lines = "".join(f"TILE_{tile}{each}" for tile in range(1, tiles))
+    return f"<|START_OF_IMG|>{lines}TILE_GLOBAL{each}<|END_OF_IMG|>"
+
+
 # How the place of a picture is written, by `model_type`; elsewhere it is the token alone, as often as need be.
 PLACES: dict[str, Callable[[Writer, str, int, Arrays], str]] = {
     **dict.fromkeys(
@@ -96,14 +105,22 @@ PLACES: dict[str, Callable[[Writer, str, int, Arrays], str]] = {
     ),
     **dict.fromkeys(("idefics3", "smolvlm"), _tiles),
     "internvl": _between(("start_image_token",), ("end_image_token",)),
+    "aya_vision": _numbered,
 }
 # What stands for a picture before it is written out, where it is another token.
 MARKS = dict.fromkeys(("gemma3", "shieldgemma2"), ("boi_token_id", "boi_token_index"))
 
 
+def mark_of(writer: Writer) -> str:
+    """What stands for a picture before it is written out."""
+    if writer.model_type == "aya_vision":  # which its files do not say
+        return "<image>"
+    return name_of(writer, *MARKS.get(writer.model_type, IMAGE))
+
+
 def question(writer: Writer, words: str | None) -> str:
     """The prompt's text, with one mark where the picture is: the words alone if they have it, else by the template."""
-    mark = name_of(writer, *MARKS.get(writer.model_type, IMAGE))
+    mark = mark_of(writer)
     if words and mark in words:
         return words
     if not writer.templates:
@@ -126,7 +143,7 @@ def tokens_of(writer: Writer, words: str | None, count: int, arrays: Arrays) -> 
     image = name_of(writer, *IMAGE)
     if writer.model_type == "blip-2":  # what begins a text stands after the picture
         return [writer.tokenizer.token_to_id(image)] * count + writer.encode(words or "")
-    mark = name_of(writer, *MARKS.get(writer.model_type, IMAGE))
+    mark = mark_of(writer)
     text = question(writer, words)
     if text.count(mark) != 1:
         raise InputError(f"the prompt has {text.count(mark)} places for its one picture: write '{mark}' once")

@@ -92,11 +92,13 @@ def write_network(part: Part, path: Path) -> None:
 def silent() -> Iterator[None]:
     """Without what the exporters say on the side: their errors say enough."""
     logging.disable(logging.CRITICAL)
+    written, torch._C._jit_onnx_log = torch._C._jit_onnx_log, lambda *what: None  # the whole graph, past sys.stdout
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
+        torch._C._jit_onnx_log = written
         logging.disable(logging.NOTSET)
 
 

@@ -117,7 +117,7 @@ def test_axes_that_may_be_one_are_not_dropped(tmp_path: Path) -> None:
     assert OrtNet(tmp_path / "model.onnx")({"x": x[:1].numpy()})["y"].tolist() == [[0.0, 2.0, 4.0]]
 
 
-def test_a_module_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+def test_a_module_that_cannot_be_written_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     class Odd(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.linalg.eigvals(x).real
@@ -126,6 +126,7 @@ def test_a_module_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"Odd: model\.onnx"):
         writing.write(part, tmp_path / "model.onnx", "Odd")
     assert not list(tmp_path.iterdir())
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_model_that_draws_random_numbers_is_refused(tmp_path: Path) -> None:

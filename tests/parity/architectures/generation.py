@@ -215,6 +215,14 @@ DECODERS: dict[str, dict[str, Any]] = {
         "num_mem_blocks": 1, "use_mamba_kernels": False, "adapter_rank": 4, "time_step_min": 1e-9,
     },
     "falcon_h1": {**WIDE, **MAMBA_HEADS, "mamba_d_ssm": 64},
+    "rwkv": {
+        "hidden_size": 32, "num_hidden_layers": 2, "attention_hidden_size": 32, "intermediate_size": 48,
+        "context_length": POSITIONS,
+    },
+    "trocr": {
+        "d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 2, "decoder_ffn_dim": 37, "init_std": LARGE,
+        "max_position_embeddings": POSITIONS,
+    },
     "deepseek_v32": {**LATENT, **ROUTED, **INDEXED, "num_key_value_heads": 4},
     "glm_moe_dsa": {**LATENT, **ROUTED, **INDEXED, "num_key_value_heads": 4},
 }  # fmt: skip

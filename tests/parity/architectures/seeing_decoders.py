@@ -71,6 +71,12 @@ FAMILIES: dict[str, tuple[Any, ...]] = {
         {**VISION, "model_type": "internvl_vision", "image_size": [32, 32], "patch_size": [8, 8]},
         {"downsample_ratio": 0.5}, {"image_seq_length": 4},
     ),
+    "aya_vision": (
+        "AyaVision", ("GotOcr2", {**square(32), "crop_to_patches": True, "max_patches": 6}),
+        {**TEXT, "model_type": "cohere2", "sliding_window": 24}, SIGLIP,
+        {"downsample_factor": 2, "alignment_intermediate_size": 64},
+        {"patch_size": 8, "img_size": 32, "downsample_factor": 2},
+    ),
 }  # fmt: skip
 FAMILIES["qwen2_vl"] = (
     "Qwen2VL",
@@ -179,6 +185,7 @@ IDEFICS_TOKENS = [
     "<fake_token_around_image>",
     "<global-img>",
     *(f"<row_{r}_col_{c}>" for r in (1, 2, 3) for c in (1, 2, 3)),
+    "<|IMG_PATCH|>",
 ]
 PROCESSORS = {"smolvlm": "Idefics3", "vipllava": "Llava"}
 BY_HAND = ("internvl", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llava_onevision")
@@ -204,7 +211,7 @@ def maker(name: str, template: bool) -> Callable[[Path], None]:
         prefix, (seeing, options), text, vision, more, own = FAMILIES[name]
         tokenizer = tokenizer_of(folder, name)
         mark = {"gemma3": "<boi>", "internvl": "<context>"}.get(name, "<image>")
-        image = {"internvl": "<context>"}.get(name, "<image>")
+        image = {"internvl": "<context>", "aya_vision": "<|IMG_PATCH|>"}.get(name, "<image>")
         ids = {f"{role}_token_id": getattr(tokenizer, f"{role}_token_id") for role in ("bos", "eos", "pad")}
         number = tokenizer.convert_tokens_to_ids
         given = {"image_token_id": number(image), "boi_token_id": number("<boi>"), "eoi_token_id": number("<eoi>")}
@@ -316,6 +323,7 @@ ARCHITECTURES = [
     describes("gemma3", "where is the fox?"),
     describes("idefics3", "how many words?"),
     describes("internvl", "what is it?"),
+    describes("aya_vision", "what is it?"),
     describes("qwen2_vl", "what is it?"),
     describes("qwen2_5_vl", "what is it?"),
     describes("llava_next", "what is it?"),
