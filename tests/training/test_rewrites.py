@@ -46,7 +46,7 @@ MODELS: dict[str, dict[str, Any]] = {
     },
     "DbrxModel": {
         "vocab_size": 50, "d_model": 16, "n_heads": 2, "n_layers": 1, "initializer_range": 0.3,
-        "attn_config": {"kv_n_heads": 1, "rope_theta": 10000.0},
+        "attn_config": {"kv_n_heads": 1, "clip_qkv": 8.0, "rope_theta": 10000.0},
         "ffn_config": {"ffn_hidden_size": 8, "moe_num_experts": 4, "moe_top_k": 2},
     },
 }  # fmt: skip
