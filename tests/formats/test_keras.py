@@ -309,3 +309,25 @@ def test_activations_of_keras_1(tmp_path: Path) -> None:
     np.testing.assert_allclose(run(formats.read([path]), x), middle, atol=1e-5)
     path = of_one_layer(tmp_path / "p.h5", "ParametricSoftplus", [5], [left, above], alpha_init=0.2)
     np.testing.assert_allclose(run(formats.read([path]), x), left * np.log1p(np.exp(above * x)), atol=1e-5)
+
+
+def test_scaling_by_the_deviation_leaves_the_mean(tmp_path: Path) -> None:
+    gamma = np.array([1, 2, -0.5], np.float32)
+    path = of_one_layer(tmp_path / "m.h5", "LayerNormalization", [3], [gamma], axis=-1, rms_scaling=True, epsilon=0.1)
+    wanted = X / np.sqrt(X.var(-1, keepdims=True) + 0.1) * gamma
+    np.testing.assert_allclose(run(formats.read([path]), X), wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("settings", "wanted"), [
+    ({"output_mode": "multi_hot"}, [[1, 0, 1], [1, 1, 0]]),  # the mask's number is in no row
+    ({"output_mode": "count"}, [[1, 0, 2], [2, 1, 0]]),
+    ({"output_mode": "tf_idf", "idf_weights": [0.5, 0.7]}, [[0.6, 0, 1.4], [1.2, 0.5, 0]]),
+    ({"output_mode": "int"}, [[0, 3, 1, 3], [1, 0, 2, 1]]),
+    ({"output_mode": "int", "num_oov_indices": 2}, [[0, 4, 2, 4], [1, 0, 3, 2]]),
+])  # fmt: skip
+def test_numbers_looked_up(settings: dict[str, Any], wanted: list[list[float]], tmp_path: Path) -> None:
+    numbers = np.array([[0, 9, 7, 9], [4, 0, 5, 3]], np.int64)
+    told = {"vocabulary": [5, 9], "mask_token": 0, "num_oov_indices": 1, "dtype": "int64"} | settings
+    path = of_one_layer(tmp_path / "m.h5", "IntegerLookup", [4], [], **told)
+    graph = formats.read([path])
+    np.testing.assert_allclose(run(graph, numbers.astype(graph.inputs[0].dtype)), wanted, rtol=1e-6)

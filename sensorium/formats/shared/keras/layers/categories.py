@@ -55,25 +55,41 @@ def _integer_lookup(net: Net, part: Layer, inputs: list[Value], extra: Extra) ->
     x = one(part, inputs)
     vocabulary, mask = part.get("vocabulary"), part.get("mask_token")
     part.used.update(
-        ("max_tokens", "vocabulary_dtype", "vocabulary_size", "oov_token", "encoding", "idf_weights", "oov_method")
+        ("max_tokens", "vocabulary_dtype", "vocabulary_size", "oov_token", "encoding", "idf_weights", "salt")
     )
     if isinstance(vocabulary, dict):
         vocabulary = vocabulary.get("config", {}).get("value") if isinstance(vocabulary.get("config"), dict) else None
     if not isinstance(vocabulary, list) or not vocabulary or not all(isinstance(v, int) for v in vocabulary):
         raise part.fault("its vocabulary is not in the file's description; this is not converted")
     others = part.whole("num_oov_indices", 1)
-    if part.get("invert") or others > 1 or (others and part.config.get("vocabulary_dtype", "int64") != "int64"):
-        raise part.fault("several places for unknown numbers, or the way back, are not converted")
-    mode = part.choice("output_mode", "int", "int", "one_hot", "multi_hot", "count")
+    hashed = part.get("oov_method", "floormod") != "floormod" and others > 1
+    if part.get("invert") or hashed or (others and part.config.get("vocabulary_dtype", "int64") != "int64"):
+        raise part.fault("hashes of unknown numbers, or the way back, are not converted")
+    mode = part.choice("output_mode", "int", "int", "one_hot", "multi_hot", "count", "tf_idf")
     start = others + (mask is not None and mode == "int")
+    depth = start + len(vocabulary)
     value = net.op("Cast", x.name, to=7)
+
+    def number(n: int) -> str:
+        return net.graph.constant(np.array(n, np.int64), "number")
+
+    places = net.graph.constant(np.arange(start, depth, dtype=np.int64), "places")
     same = net.op("Equal", net.op("Unsqueeze", value, net.ints([-1])), net.ints(vocabulary))
-    places = net.graph.constant(np.arange(start, start + len(vocabulary), dtype=np.int64), "places")
-    unknown = net.graph.constant(np.array(start - 1 if others else -1, np.int64), "unknown")
-    found = net.op("ReduceMax", net.where(same, places, unknown), net.ints([-1]), keepdims=0)
-    if mask is not None and mode == "int":
-        zero = net.graph.constant(np.array(0, np.int64), "zero")
-        given = net.graph.constant(np.array(int(mask), np.int64), "mask")
-        found = net.where(net.op("Equal", value, given), zero, found)
+    found = net.op("ReduceMax", net.where(same, places, number(-1)), net.ints([-1]), keepdims=0)
+    unknown = number(start - 1 if others else -1)
+    if others > 1:  # spread over their places by what is left of a division
+        unknown = net.op("Add", net.op("Mod", value, number(others)), number(start - others))
+    found = net.where(net.op("Less", found, number(0)), unknown, found)
+    if mask is not None:  # outside of all rows where it has no place of its own
+        given = net.op("Equal", value, number(int(mask)))
+        found = net.where(given, number(0 if mode == "int" else 1 << 31), found)
     width = part.config.get("max_tokens") if part.flag("pad_to_max_tokens") else None
-    return Value(found) if mode == "int" else _encoded(net, found, mode, width or start + len(vocabulary))
+    if mode != "tf_idf":
+        return Value(found) if mode == "int" else _encoded(net, found, mode, width or depth)
+    weights = part.get("idf_weights")
+    weights = weights.get("config", {}).get("value") if isinstance(weights, dict) else weights
+    if not isinstance(weights, list) or len(weights) != len(vocabulary):
+        raise part.fault("its idf_weights do not fit its vocabulary")
+    row = np.pad(np.array(weights, np.float32), (others, (width or depth) - depth))
+    row[:others] = np.mean(weights)  # of what is not known
+    return Value(net.op("Mul", _encoded(net, found, "count", width or depth).name, net.array(row)))

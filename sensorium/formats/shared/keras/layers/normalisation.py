@@ -59,12 +59,10 @@ def _layer_norm(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Val
     scale, center = scale or rms, center and not rms
     arrays = part.arrays(scale + center)
     over = net.ints(axes)
-    if rms:
-        middle = value
-    else:
-        middle = net.op("Sub", value, net.op("ReduceMean", value, over, keepdims=1))
+    middle = net.op("Sub", value, net.op("ReduceMean", value, over, keepdims=1))
     power = net.op("ReduceMean", net.op("Mul", middle, middle), over, keepdims=1)
-    y = net.op("Div", middle, net.op("Sqrt", net.op("Add", power, net.number(epsilon))))
+    # `rms_scaling` divides by the deviation, too, but leaves the mean where it is
+    y = net.op("Div", value if rms else middle, net.op("Sqrt", net.op("Add", power, net.number(epsilon))))
     rank = net.rank(value)
     if scale:
         y = net.op("Mul", y, net.array(_along(arrays[0], axes, rank, part), f"{part.name}.gamma"))
