@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
+from numbers import Integral, Real
 from typing import Any
+
+import numpy as np
 
 from sensorium.errors import CallError, Fault, InputError, SensoriumError
 from sensorium.nets import FolderNets
@@ -79,17 +83,28 @@ def _fitting(task: Task, nets: Nets) -> Iterator[None]:
         ) from error
 
 
-def check_options(task: Task, given: Collection[str]) -> None:
-    """See that the task has these options, and that those it needs are among them.
+KINDS: dict[str, Any] = {
+    "int": Integral, "float": Real, "bool": (bool, np.bool_), "str": (str, os.PathLike), "dict": Mapping,
+    "list": (list, tuple, np.ndarray),
+}  # fmt: skip
+
+
+def check_options(task: Task, given: Mapping[str, Any]) -> None:
+    """See that the task has these options, that they are of its kinds, and that those it needs are among them.
 
     Raises:
-        CallError: it has not, or they are not.
+        CallError: they are not.
     """
     choices = options(type(task))
     known = {o.name for o in choices}
     if unknown := sorted(set(given) - known):
         has = ", ".join(sorted(known)) or "none"
         raise CallError(f"{task.name} has no option '{unknown[0]}'; its options: {has}")
+    for choice in choices:
+        value = given.get(choice.name)
+        kind = KINDS.get(choice.annotation.split("|")[0].split("[")[0].strip(), object)
+        if value is not None and not isinstance(value, kind):
+            raise CallError(f"{task.name}: the option '{choice.name}' is {choice.annotation}, not {str(value)[:40]!r}")
     if lacking := [o for o in choices if o.default is inspect.Parameter.empty and o.name not in given]:
         raise CallError(f"{task.name} needs the option '{lacking[0].name}': {lacking[0].help}")
 

@@ -108,10 +108,12 @@ def test_files_describe_the_task_fully(trained: Trained) -> None:
 
 
 def test_options_are_documented_and_checked(trained: Trained) -> None:
-    kind = tasks.find(trained.name)
-    for option in options(kind):
+    task = sensorium.load(trained.run).task
+    for option in options(type(task)):
         assert option.help, f"{option.name} has no line in the docstring"
         assert option.annotation != "<class 'inspect._empty'>"
+        with pytest.raises(InputError, match=f"'{option.name}' is "):
+            inference.check_options(task, {option.name: {1}})
     with pytest.raises(InputError, match="no option 'colour'"):
         sensorium.load(trained.run).predict(trained.examples(1)[0], colour="red")
 
