@@ -15,6 +15,20 @@ from typing import Any
 from sensorium.errors import InputError
 
 
+def user_cache() -> Path:
+    """The folder in which programs of this user keep what can be made anew; it may not be there yet.
+
+    Raises:
+        InputError: the user has no home, as in some containers.
+    """
+    if given := os.environ.get("XDG_CACHE_HOME"):
+        return Path(given)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:
+        raise InputError("this user has no home folder: say with XDG_CACHE_HOME where caches are kept") from None
+
+
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -58,6 +59,8 @@ def export(
     if not hasattr(task, "predict"):
         shown = opened or [task.open(source_of(task, e.fields)) for e in calibration]
         feeds = [inference.collate([task.prepare(one)], {}) for one in shown]
+    if not out and not os.access(model.path.absolute().parent, os.W_OK):
+        raise InputError(f"{model.path}: cannot be written beside: name a new folder with --out")
     with files.publishing(Path(out) if out else model.path) as new:
         shutil.copytree(model.path, new, dirs_exist_ok=True)
         entries = []

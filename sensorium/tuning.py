@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sensorium import inference, verification
-from sensorium.errors import Refused, SensoriumError
+from sensorium.errors import InputError, Refused, SensoriumError
 from sensorium.nets import Settings, settings, split_stem
 from sensorium.nets.ort import available_cores
 from sensorium.performance import BATCHES, opened_sources, timed
@@ -108,7 +108,11 @@ def tune(
         }
     )
     if save:
-        report["recorded"] = str(settings.record(reference.model.path, best(), report["candidates"]))
+        try:
+            report["recorded"] = str(settings.record(reference.model.path, best(), report["candidates"]))
+        except (OSError, InputError) as error:  # what took minutes to measure is told all the same
+            report["recorded"] = None
+            progress(f"not recorded: {error}; name another folder for it by XDG_CACHE_HOME")
     return report
 
 

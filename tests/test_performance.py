@@ -158,3 +158,19 @@ def test_memory_stays_flat_over_many_pictures(models: Models, tmp_path: Path, co
         if number in (2_000, count - 1):
             held.append(performance.memory())
     assert held[1] - held[0] < 20e6
+
+
+def test_a_user_without_a_home(
+    models: Models, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    trained = models("text-classification")
+    assert main(["predict", str(trained.run), "some words"]) == 0
+    assert main(["tune", str(trained.run), "some words", "--seconds", "0.1", "--json"]) == 0
+    said = capsys.readouterr()
+    assert '"recorded": null' in said.out
+    assert "XDG_CACHE_HOME" in said.err

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sensorium.errors import InputError, MissingError
+from sensorium.files import user_cache
 from sensorium.hub.archives import plain_name
 from sensorium.hub.found import Found, Member
 from sensorium.hub.web import Web, digest, without_secrets
@@ -24,7 +25,7 @@ CODE = (".py", ".sh", ".so", ".ipynb", ".exe", ".bat")
 
 def cache() -> Path:
     """Where the hub's own client keeps what it fetched."""
-    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
+    home = os.environ.get("HF_HOME") or user_cache() / "huggingface"
     return Path(os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or Path(home) / "hub")
 
 

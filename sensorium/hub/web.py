@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from sensorium.errors import InputError, MissingError
+from sensorium.files import user_cache
 from sensorium.version import __version__
 
 TIMEOUT = 60.0
@@ -221,13 +222,12 @@ class Web:
 
 def partial_folder() -> Path:
     """Where downloads that are not complete are kept, readable for this user alone."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "sensorium" / "partial"
     try:
+        folder = user_cache() / "sensorium" / "partial"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if os.access(folder, os.W_OK) and not folder.is_symlink():
             return folder
-    except OSError:
+    except (OSError, InputError):
         pass
     return Path(tempfile.mkdtemp(prefix="sensorium-partial-"))
 

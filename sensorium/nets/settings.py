@@ -9,6 +9,7 @@ import platform
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from sensorium import files
 from sensorium.errors import InputError
 
 ENGINES = ("onnxruntime", "openvino")
@@ -62,7 +63,7 @@ class Settings:
 
 def _place(folder: Path) -> Path:
     """The file in the user's cache that holds the settings of a folder on this machine."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sensorium" / "settings"
+    cache = files.user_cache() / "sensorium" / "settings"
     manifest = folder / "sensorium.json"
     networks = [manifest] if manifest.is_file() else sorted((folder / "onnx").glob("*"))
     # The manifest has the hash of every file; without one, names, sizes and times stand for the content.

@@ -13,6 +13,7 @@ import hashlib
 import mmap
 import os
 import struct
+import tempfile
 import threading
 import time
 import zlib
@@ -21,6 +22,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from sensorium.errors import InputError
+from sensorium.files import user_cache
 from sensorium.media import image
 
 DAYS = 30  # entries older than this are removed
@@ -31,7 +34,10 @@ _MARK = b"SENSPIX1"
 def folder() -> Path:
     """Where the entries are: in `$SENSORIUM_CACHE`, or else in the user's cache directory."""
     given = os.environ.get("SENSORIUM_CACHE")
-    base = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sensorium"
+    try:
+        base = Path(given) if given else user_cache() / "sensorium"
+    except InputError:  # no home: it lasts as long as this training
+        base = Path(tempfile.mkdtemp(prefix="sensorium-"))
     return base / "pictures"
 
 
