@@ -167,7 +167,7 @@ main{display:flex;flex:1;min-height:0}
 #graph{flex:1;overflow:auto;background:#f7f8f8}
 aside{width:340px;overflow:auto;padding:4px 16px 30px;border-left:1px solid #d5dadd;box-sizing:border-box}
 table{border-collapse:collapse;width:100%}td{padding:2px 8px 2px 0;vertical-align:top;overflow-wrap:anywhere}
-td:first-child{color:#5c676e;max-width:150px}
+td:first-child{color:#5c676e;min-width:76px;max-width:150px}
 svg text{font:11px system-ui,sans-serif;text-anchor:middle;fill:#20262b;pointer-events:none}
 svg .small{font-size:9.5px;fill:#4d575d}
 svg rect{stroke:#8b979e;cursor:pointer}svg g.on rect{stroke:#b3261e;stroke-width:2.5}
@@ -287,19 +287,26 @@ def _escape(value: Any) -> str:
 
 
 def _table(report: Mapping[str, Any]) -> str:
-    rows, parts = "", ""
+    plain = {k: v for k, v in report.items() if not isinstance(v, (Mapping, list))}
+    parts = f"<h2>Network</h2>{_rows(plain)}"
     for key, value in report.items():
+        if not value or key in plain:
+            continue
+        parts += f"<h2>{_escape(key.replace('_', ' '))}</h2>"
+        for one in value if isinstance(value, list) else [value]:
+            parts += _rows(one) if isinstance(one, Mapping) else f"<p>{_escape(_short(one))}</p>"
+    return parts
+
+
+def _rows(values: Mapping[str, Any]) -> str:
+    """A table; what is empty is left out, and a mapping within has a line for each of its entries."""
+    rows = ""
+    for key, value in values.items():
         if value in (None, [], {}, ""):
             continue
-        words = _escape(key.replace("_", " "))
-        if isinstance(value, Mapping):
-            inner = "".join(f"<tr><td>{_escape(k)}</td><td>{_escape(_short(v))}</td></tr>" for k, v in value.items())
-            parts += f"<h2>{words}</h2><table>{inner}</table>"
-        elif isinstance(value, list):
-            parts += f"<h2>{words}</h2>" + "".join(f"<p>{_escape(_short(v))}</p>" for v in value)
-        else:
-            rows += f"<tr><td>{words}</td><td>{_escape(_short(value))}</td></tr>"
-    return f"<h2>Network</h2><table>{rows}</table>{parts}"
+        lines = [f"{k}: {_short(v)}" for k, v in value.items()] if isinstance(value, Mapping) else [_short(value)]
+        rows += f"<tr><td>{_escape(str(key).replace('_', ' '))}</td><td>{'<br>'.join(map(_escape, lines))}</td></tr>"
+    return f"<table>{rows}</table>"
 
 
 def _short(value: Any) -> str:
@@ -307,8 +314,13 @@ def _short(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, Mapping):
+        if value.keys() == {"shape", "dtype"}:
+            return f"{' × '.join(map(str, value['shape']))} {value['dtype']}".strip()
+        return ", ".join(f"{k} {_short(v)}" for k, v in value.items())
     if isinstance(value, list):
-        return " × ".join(map(str, value))
+        sizes = any(isinstance(v, int) for v in value)
+        return (" × " if sizes else ", ").join(str(v) if isinstance(v, int) else _short(v) for v in value)
     return str(value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 
@@ -66,6 +67,9 @@ def test_a_page_of_a_file_and_of_a_folder(tmp_path: Path) -> None:
     sensorium.convert(source, out=tmp_path / "m")
     sensorium.inspect(tmp_path / "m", html=tmp_path / "b.html")
     assert ">MatMul</text>" in (tmp_path / "b.html").read_text()
+    shown = html.unescape((tmp_path / "b.html").read_text().split("<aside>")[1])
+    assert "batch × 3 float32" in shown
+    assert "{'" not in shown
     sensorium.inspect(tmp_path / "m" / "onnx" / "model.onnx", html=tmp_path / "c.html")
     assert "3×1" in (tmp_path / "c.html").read_text()
     (tmp_path / "data").mkdir()
