@@ -128,6 +128,9 @@ SIMPLE: dict[str, tuple[dict[str, Any], Callable[[np.ndarray], np.ndarray]]] = {
     "flatten": ({"type": "Flatten", "outdim": 3}, lambda x: x.reshape(2, 4, -1)),
     "maxout": ({"type": "FeaturePool", "pool_size": 2}, lambda x: x.reshape(2, 2, 2, 5, 7).max(2)),
     "upscale": ({"type": "Upscale2D", "scale_factor": 2}, lambda x: x.repeat(2, 2).repeat(2, 3)),
+    "pyramid": ({"type": "SpatialPyramidPooling", "pool_dims": [2, 1]},  # windows of 3 x 4 every 2 x 3
+                lambda x: np.stack([x[:, :, i : i + 3, j : j + 4].max((2, 3)) for i in (0, 2) for j in (0, 3)]
+                                   + [x.max((2, 3))], 2)),
     "leaky": ({"type": "Nonlinearity", "nonlinearity": {"name": "LeakyRectify", "leakiness": 0.2}},
               lambda x: np.where(x > 0, x, 0.2 * x)),
 }  # fmt: skip
@@ -138,6 +141,16 @@ def test_layer(tmp_path: Path, name: str) -> None:
     layer, wanted = SIMPLE[name]
     found = convert(tmp_path, [given(None, 4, 5, 7), {"type": "Bias"}, layer], [np.zeros(4)])(data=X)[0]
     np.testing.assert_allclose(found, wanted(X), atol=1e-6)
+
+
+def test_values_of_different_sizes_are_cropped(tmp_path: Path) -> None:
+    a, b = array(2, 3, 8, 9), array(2, 3, 5, 6)
+    first, second = given(None, 3, 8, 9) | {"name": "a"}, given(None, 3, 5, 6) | {"name": "b"}
+    cut = {"cropping": ["None", "None", "center", "upper"]}
+    for kind, wanted in (("Concat", np.concatenate([a[:, :, 1:6, 3:], b], 1)), ("ElemwiseSum", a[:, :, 1:6, 3:] + b)):
+        bias = {"type": "Bias", "name": "c", "incoming": "a"}
+        run = convert(tmp_path, [first, second, bias, {"type": kind} | cut | {"incoming": ["c", "b"]}], [np.zeros(3)])
+        np.testing.assert_allclose(run(a=a, b=b)[0], wanted, atol=1e-6)
 
 
 MLP = [given(None, 3), {"type": "Dense", "name": "out", "num_units": 2, "nonlinearity": "tanh"}]

@@ -142,6 +142,11 @@ class Build:
     def constant(self, layer: Layer, name: str, array: np.ndarray) -> str:
         return self.graph.constant(array, f"{layer.name}.{name}", np.float32)
 
+    def pin_size(self, first: int) -> None:
+        """Say that sizes from this axis on are built in."""
+        if names := [n for i in self.graph.inputs for a, n in i.free.items() if a >= first]:
+            self.graph.pin(*names)
+
     def one(self, number: float) -> str:
         return self.graph.constant(np.float32(number))
 
@@ -266,6 +271,27 @@ class Build:
                 MODES[mode], x, kernel_shape=kernel, strides=stride, pads=pad + ends, hint=layer.name, **attributes
             )
         )
+
+    def pyramid(self, layer: Layer, x: str) -> str:
+        """(batch, channels, places) of pools whose windows divide the plane into ever fewer parts."""
+        dims = layer.get("pool_dims", [4, 2, 1])
+        mode = layer.word("mode", "max", MODES)
+        layer.word("implementation", "fast", {"fast"})
+        shape = self.graph.shape(x)
+        sides = [d if isinstance(d, list) else [d, d] for d in dims] if isinstance(dims, list) else []
+        fits = len(shape) == 4 and all(
+            len(s) == 2 and all(type(n) is int and 0 < n <= whole for n, whole in zip(s, shape[2:])) for s in sides
+        )
+        if not sides or not fits:
+            raise layer.fault(f"pool_dims={str(dims)[:60]} for an input of {list(shape)}")
+        self.pin_size(2)
+        parts = []
+        for side in sides:
+            kernel = [-(-whole // n) for n, whole in zip(side, shape[2:])]
+            steps = [whole // n for n, whole in zip(side, shape[2:])]
+            part = self.graph.add(MODES[mode], x, kernel_shape=kernel, strides=steps)
+            parts.append(self.graph.add("Reshape", part, self.graph.ints(0, 0, -1)))
+        return str(self.graph.add("Concat", *parts, axis=2, hint=layer.name))
 
     def reduced(self, layer: Layer, x: str, axis: int, key: str, default: str) -> str:
         ops = {"mean": "ReduceMean", "max": "ReduceMax", "min": "ReduceMin", "sum": "ReduceSum"}
@@ -435,21 +461,42 @@ class Build:
         ends = [self.graph.ints(v) for v in (start, stop, axis, step)]
         return str(self.graph.add("Slice", x, *ends, hint=layer.name))
 
+    def cropped(self, layer: Layer, values: tuple[str, ...]) -> list[str]:
+        """Cut to the least size along each axis that has a `cropping`, as Lasagne's autocrop does."""
+        cropping = layer.get("cropping")
+        if cropping is None:
+            return list(values)
+        known = (None, "None", "lower", "center", "upper")
+        shapes = [self.graph.shape(v) for v in values]
+        if not isinstance(cropping, list) or any(c not in known for c in cropping) or len({*map(len, shapes)}) > 1:
+            raise layer.fault(f"cropping={str(cropping)[:60]} is not a list of {', '.join(map(str, known[1:]))}")
+        axes = [a for a, c in enumerate(cropping[: len(shapes[0])]) if c not in (None, "None")]
+        if any(len({shape[a] for shape in shapes}) > 1 for a in axes):
+            self.pin_size(1)
+        made = []
+        for value, shape in zip(values, shapes):
+            for a in axes:
+                least = min(s[a] for s in shapes)
+                start = {"lower": 0, "upper": shape[a] - least}.get(cropping[a], (shape[a] - least) // 2)
+                if shape[a] > least:
+                    ends = (self.graph.ints(n) for n in (start, start + least, a))
+                    value = str(self.graph.add("Slice", value, *ends))
+            made.append(value)
+        return made
+
     def concat(self, layer: Layer, *values: str) -> str:
-        if layer.get("cropping") is not None:
-            raise layer.fault("cropping is not supported")
-        return str(self.graph.add("Concat", *values, axis=layer.whole("axis", 1), hint=layer.name))
+        given = self.cropped(layer, values)
+        return str(self.graph.add("Concat", *given, axis=layer.whole("axis", 1), hint=layer.name))
 
     def merge(self, layer: Layer, *values: str) -> str:
-        if layer.get("cropping") is not None:
-            raise layer.fault("cropping is not supported")
         ops = {"add": "Sum", "mul": "Mul", "maximum": "Max", "minimum": "Min"}
         op = "Sum" if layer.kind == "elemwisesum" else ops[layer.word("merge_function", "", ops)]
         factors = layer.get("coeffs", 1)
         factors = factors if isinstance(factors, list) else [factors] * len(values)
         if len(factors) != len(values) or any(isinstance(f, bool) or not isinstance(f, (int, float)) for f in factors):
             raise layer.fault("as many coeffs as inputs are needed")
-        given = [v if f == 1 else str(self.graph.add("Mul", v, self.one(f))) for v, f in zip(values, factors)]
+        parts = self.cropped(layer, values)
+        given = [v if f == 1 else str(self.graph.add("Mul", v, self.one(f))) for v, f in zip(parts, factors)]
         if op != "Mul":
             return str(self.graph.add(op, *given, hint=layer.name))
         y = given[0]
@@ -536,6 +583,7 @@ class Build:
 BUILDERS: dict[str, Any] = {
     **dict.fromkeys(CONVOLUTIONS, Build.convolution), "dense": Build.dense, "nin": Build.nin,
     **{f"{m}pool{n}d{k}": Build.pool for m in ("", "max") for n in (1, 2, 3) for k in ("", "dnn")},
+    **dict.fromkeys(("spatialpyramidpooling", "spatialpyramidpoolingdnn"), Build.pyramid),
     "globalpool": Build.global_pool, "featurepool": Build.feature_pool,
     **{f"upscale{n}d": Build.upscale for n in (1, 2, 3)}, "localresponsenormalization2d": Build.response,
     "batchnorm": Build.batch_norm, "batch_norm": Build.batch_norm, "batchnormdnn": Build.batch_norm,
