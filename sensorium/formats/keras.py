@@ -12,6 +12,7 @@ from sensorium.formats.shared.archive import open_zip
 from sensorium.formats.shared.graph import Graph
 from sensorium.formats.shared.keras.base import LAYERS, Dialect
 from sensorium.formats.shared.keras.model import CODE, MODELS, OURS, Builder, entries, modern
+from sensorium.formats.shared.keras.ops import lambdas
 from sensorium.formats.shared.keras.ops.call import OPS
 from sensorium.formats.shared.keras.weights import Layers, Legacy, Tree
 from sensorium.formats.shared.report import Report
@@ -176,7 +177,7 @@ def _layers(model: dict[str, Any], report: Report, version: int) -> None:
         kind = str(entry["class_name"])
         module = str(entry.get("module") or "keras")
         config = entry["config"] if isinstance(entry["config"], dict) else {}
-        known = modern(kind, config)[0] in LAYERS or kind in MODELS | CODE or kind == "InputLayer"
+        known = modern(kind, config)[0] in LAYERS or kind in MODELS | CODE | lambdas.KINDS or kind == "InputLayer"
         if module.startswith("keras.src.ops"):
             known = kind in OPS
         is_layer = known or ".layers" in module or "inbound_nodes" in entry or module.split(".")[0] not in OURS

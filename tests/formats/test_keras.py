@@ -331,3 +331,60 @@ def test_numbers_looked_up(settings: dict[str, Any], wanted: list[list[float]], 
     path = of_one_layer(tmp_path / "m.h5", "IntegerLookup", [4], [], **told)
     graph = formats.read([path])
     np.testing.assert_allclose(run(graph, numbers.astype(graph.inputs[0].dtype)), wanted, rtol=1e-6)
+
+
+def functional(*layers: tuple[str, dict[str, Any], list[Any]]) -> dict[str, Any]:
+    """A functional model of Keras 2 over an input of 3 values: (class, configuration, how it is called) of each."""
+    first = {"class_name": "InputLayer", "config": {"name": "x", "batch_input_shape": [None, 3]}, "inbound_nodes": []}
+    entries = [first | {"name": "x"}]
+    entries += [{"class_name": c, "config": o, "name": o["name"], "inbound_nodes": calls} for c, o, calls in layers]
+    ends = {"input_layers": [["x", 0, 0]], "output_layers": [[entries[-1]["name"], 0, 0]]}
+    return {"class_name": "Functional", "config": {"name": "f", "layers": entries, **ends}}
+
+
+def without_weights(path: Path, model: Any) -> Path:
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"], file.attrs["keras_version"] = json.dumps(model), "2.9.0"
+        file.create_group("model_weights").attrs["layer_names"] = np.array([], "S1")
+    return path
+
+
+LAMBDAS: dict[str, tuple[list[Any], Any]] = {
+    "math.multiply": (["x", 0, 0, {"y": 2, "name": None}], lambda x: 2 * x),
+    "math.subtract": (["_CONSTANT_VALUE", -1, 1.0, {"y": ["x", 0, 0]}], lambda x: 1 - x),
+    "nn.gelu": (["x", 0, 0, {"approximate": True}],
+                lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))),
+    "math.reduce_mean": (["x", 0, 0, {"axis": -1, "keepdims": True}], lambda x: x.mean(-1, keepdims=True)),
+    "concat": ([["x", 0, 0, {"axis": -1}], ["x", 0, 0, {"axis": -1}]], lambda x: np.concatenate([x, x], -1)),
+    "compat.v1.gather": (["x", 0, 0, {"indices": [2, 0], "axis": -1, "batch_dims": 0}], lambda x: x[:, [2, 0]]),
+    "linalg.matmul": (["x", 0, 0, {"b": ["x", 0, 0], "transpose_b": True}], lambda x: x @ x.T),
+    "math.argmax": (["x", 0, 0, {"axis": 1}], lambda x: x.argmax(1)),
+    "math.l2_normalize": (["x", 0, 0, {"axis": -1}], lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True)),
+    "__operators__.getitem": (["x", 0, 0, {"slice_spec": [{"class_name": "__ellipsis__"}, None,
+                                                          {"start": 1, "stop": None, "step": None}]}],
+                              lambda x: x[:, None, 1:]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAMBDAS)
+def test_functions_of_tensorflow_between_layers(name: str, tmp_path: Path) -> None:
+    node, wanted = LAMBDAS[name]
+    kind = "SlicingOpLambda" if "getitem" in name else "TFOpLambda"
+    model = functional((kind, {"name": "op", "function": name}, [node]))
+    graph = formats.read([without_weights(tmp_path / "m.h5", model)])
+    np.testing.assert_allclose(run(graph, X), wanted(X), rtol=1e-5)
+    assert formats.inspect([tmp_path / "m.h5"])["convertible"]
+
+
+@pytest.mark.parametrize("name", ["io.read_file", "random.normal", "numpy_function", "math.igamma"])
+def test_functions_of_tensorflow_that_are_not_known(name: str, tmp_path: Path) -> None:
+    model = functional(("TFOpLambda", {"name": "op", "function": name}, [["x", 0, 0, {}]]))
+    with pytest.raises(InputError, match="not known"):
+        formats.read([without_weights(tmp_path / "m.h5", model)])
+
+
+def test_a_crop_of_keras_2_is_a_resize_when_it_answers(tmp_path: Path) -> None:
+    x = np.arange(24, dtype=np.float32).reshape(1, 4, 6, 1)
+    path = of_one_layer(tmp_path / "m.h5", "RandomCrop", [4, 6, 1], [], height=2, width=2)
+    wanted = x[:, :, 1:5].reshape(1, 2, 2, 2, 2, 1).mean((2, 4))
+    np.testing.assert_allclose(run(formats.read([path]), x), wanted, atol=1e-5)

@@ -15,6 +15,7 @@ from sensorium.errors import InputError
 from sensorium.formats.shared.graph import Graph
 from sensorium.formats.shared.keras import layers, ops
 from sensorium.formats.shared.keras.base import LAYERS, Dialect, Layer, Net, Value, flatten
+from sensorium.formats.shared.keras.ops import lambdas
 from sensorium.formats.shared.keras.ops.call import OPS, call
 from sensorium.formats.shared.keras.weights import Layers, Weights
 from sensorium.formats.shared.source import Options
@@ -229,7 +230,9 @@ class Builder:
         return result
 
     def _is_operation(self, entry: Mapping[str, Any]) -> bool:
-        """Whether it is a function of `keras.ops` between the layers; HDF5 files do not say where a class is from."""
+        """Whether it is a function between the layers; HDF5 files do not say where a class is from."""
+        if entry.get("class_name") in lambdas.KINDS:
+            return True
         if "module" in entry or self.net.dialect.version < 3:
             return str(entry.get("module") or "").startswith("keras.src.ops")
         return entry.get("class_name") in OPS and "trainable" not in (entry.get("config") or {})
@@ -295,7 +298,7 @@ class Builder:
             if not isinstance(nodes, list):
                 raise InputError(f"layer '{name[:80]}': how it is called is not described")
             for i, node in enumerate(nodes):
-                calls[name, i] = _call(node)
+                calls[name, i] = _call(node, inner.get("class_name") in lambdas.KINDS)
 
         def ready(reference: tuple[str, int, int]) -> bool:
             return reference in known
@@ -346,6 +349,12 @@ class Builder:
         kind = str(entry.get("class_name"))
         try:
             given = args if isinstance(args, list) else [args]
+            if kind in lambdas.KINDS:
+                _check(entry)
+                told = str(config.get("function")) if isinstance(config, dict) else ""
+                if told.split(".")[-1] in ("concat", "stack", "add_n"):
+                    given = [given]
+                return lambdas.function(self.net, told, given, kwargs)
             return call(self.net, kind, given, kwargs, config if isinstance(config, dict) else {})
         except InputError as error:
             raise InputError(f"layer '{name_of(entry)[:80]}' ({kind[:60]}): {error}") from None
@@ -482,19 +491,24 @@ def _known(known: Mapping[tuple[str, int, int], Value], reference: tuple[str, in
     return known[reference]
 
 
-def _call(node: Any) -> tuple[Any, dict[str, Any]]:
-    """Arguments and named arguments of one call of a layer."""
+def _call(node: Any, constants: bool = False) -> tuple[Any, dict[str, Any]]:
+    """Arguments and named arguments of one call of a layer, which may be called with stored constants."""
     if isinstance(node, dict):  # Keras 3
         args, kwargs = node.get("args", []), node.get("kwargs", {})
         return args, dict(kwargs) if isinstance(kwargs, dict) else {}
-    items = [node] if _is_reference(node) else node
+    alone = isinstance(node, list) and bool(node) and isinstance(node[0], str)
+    items = [node] if alone else node
     found: list[Any] = []
     named: dict[str, Any] = {}
     if isinstance(items, dict):
         items = [items[key] for key in sorted(items)]
     for item in items if isinstance(items, list) else []:
-        if isinstance(item, list) and item and item[0] == "_CONSTANT_VALUE":
-            raise InputError("a layer is called with a stored constant; this is not converted")
+        if isinstance(item, list) and len(item) > 2 and item[0] == "_CONSTANT_VALUE":
+            if not constants:
+                raise InputError("a layer is called with a stored constant; this is not converted")
+            found.append(item[2])
+            named.update(item[3] if len(item) > 3 and isinstance(item[3], dict) else {})
+            continue
         if not _is_reference(item):
             raise InputError(f"a layer is called with {str(item)[:60]}; this is not known")
         found.append(item[:3])

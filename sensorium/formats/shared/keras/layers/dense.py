@@ -16,12 +16,23 @@ from sensorium.formats.shared.keras.weights import Flat
        "RandomTranslation", "RandomContrast", "RandomBrightness", "RandomSharpness", "RandomColorJitter",
        "RandomHeight", "RandomWidth", "RandomErasing", "RandomSaturation", "RandomHue", "RandomGrayscale",
        "RandomShear", "RandomGaussianBlur",
-       "RandomPosterization", "RandomInvert", "RandomCrop", "RandomPerspective", "RandomElasticTransform",
+       "RandomPosterization", "RandomInvert", "RandomPerspective", "RandomElasticTransform",
        "RandomColorDegeneration", "RandAugment", "AugMix", "MixUp", "CutMix", "Solarization",
        "Equalization")  # fmt: skip
 def _identity(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Value:
     part.used.update(part.config)  # these act in training only
     return one(part, inputs)
+
+
+@layer("RandomCrop")
+def _cropped(net: Net, part: Layer, inputs: list[Value], extra: Extra) -> Any:
+    """Nothing but in training; in Keras 2 the middle of the same shape, resized."""
+    if net.dialect.version >= 3:
+        return _identity(net, part, inputs, extra)
+    part.used.update(part.config)
+    told = {key: part.get(key) for key in ("height", "width")}
+    middle = {**told, "crop_to_aspect_ratio": True, "interpolation": "bilinear"}
+    return LAYERS["Resizing"](net, Layer("Resizing", part.name, middle, part.weights), inputs, extra)
 
 
 def whole_weights(part: Layer) -> None:
