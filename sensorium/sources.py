@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from sensorium.errors import InputError
-from sensorium.media import made_up
 from sensorium.tasks import parts
 
 ENDINGS = {
@@ -182,6 +181,8 @@ def _files(kind: str, name: str) -> Iterator[tuple[str, Any]]:
 
 def example(task: Any) -> Any:
     """A made-up example for the first inference of a process; None where nothing is known of what the task reads."""
+    from sensorium.media import made_up  # takes longer to import than the rest of this together
+
     known = {*ENDINGS, "frames", "video", "label", "series", "word_boxes", "boxes", "prompts", *TEXTS}
     return made_up.sources(task, 1, False)[0] if known >= set(parts(task)) else None
 

@@ -15,7 +15,7 @@ from sensorium.media import drawing, text
 from sensorium.media.encoder import USUAL
 from sensorium.ops import classification
 from sensorium.tasks import Arrays, Nets, Tally
-from sensorium.tasks.shared.folders import OfText
+from sensorium.tasks.shared.texts import OfText
 
 
 @dataclass

@@ -14,7 +14,7 @@ from sensorium.errors import CallError, InputError, check_count
 from sensorium.media import drawing, text
 from sensorium.ops import answers, batches
 from sensorium.tasks import Arrays, Nets, Tally
-from sensorium.tasks.shared.folders import OfText
+from sensorium.tasks.shared.texts import OfText
 
 WINDOW = 384  # tokens that are read at once, where the model takes as many
 OVERLAP = 128  # tokens that neighbouring windows share, at most half of a window

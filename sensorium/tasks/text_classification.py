@@ -12,7 +12,7 @@ from sensorium.media import drawing, text
 from sensorium.ops.classification import Label, shown
 from sensorium.tasks import Arrays
 from sensorium.tasks.shared.classifier import Classifier
-from sensorium.tasks.shared.folders import OfText
+from sensorium.tasks.shared.texts import OfText
 
 
 @dataclass

@@ -15,7 +15,7 @@ from sensorium.errors import CallError, InputError
 from sensorium.media import drawing, text
 from sensorium.ops import batches, classification, entities
 from sensorium.tasks import Arrays, Nets, Tally
-from sensorium.tasks.shared.folders import OfText
+from sensorium.tasks.shared.texts import OfText
 
 STRATEGIES = ("none", "simple", "first", "average", "max", "words")
 

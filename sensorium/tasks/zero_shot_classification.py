@@ -13,7 +13,7 @@ from sensorium.media import drawing, prompts, text
 from sensorium.ops import batches, classification
 from sensorium.ops.classification import Label, shown
 from sensorium.tasks import Arrays, Nets
-from sensorium.tasks.shared.folders import OfText
+from sensorium.tasks.shared.texts import OfText
 from sensorium.tasks.shared.zero_shot import ZeroShot
 
 

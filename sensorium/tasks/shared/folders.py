@@ -1,4 +1,4 @@
-"""Tasks by what their model folder holds: settings of pictures or sounds, or a tokenizer."""
+"""Tasks whose model folder holds settings of pictures or sounds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from PIL import Image
 
 from sensorium.errors import InputError
 from sensorium.media import image
-from sensorium.media.encoder import Encoder
 from sensorium.tasks import Arrays
 
 
@@ -63,31 +62,3 @@ class OfPicture(Preprocessed):
     def prepare(self, source: Image.Image) -> Arrays:
         """pixel_values: (3, H, W) float32; or what else the network reads of a picture."""
         return image.arrays(self.preprocessor, source)
-
-
-@dataclass
-class OfText:
-    """A task whose network reads a text as tokens."""
-
-    encoder: Encoder
-
-    name: ClassVar[str]
-    lower_is_better: ClassVar[bool] = False
-    evaluation: ClassVar[dict[str, Any]] = {}
-
-    @classmethod
-    def load(cls, files: Mapping[str, Any]) -> Self:
-        """From the files of a model folder.
-
-        Raises:
-            InputError: config.json or tokenizer.json is missing.
-        """
-        return cls(Encoder.load(files, cls.name))
-
-    def files(self) -> dict[str, Any]:
-        return self.encoder.files()
-
-    @property
-    def padding(self) -> dict[str, float]:
-        """Values that fill up the shorter texts of a batch; none where padding would change the answer."""
-        return self.encoder.padding
