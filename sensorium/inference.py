@@ -101,9 +101,11 @@ def check_options(task: Task, given: Mapping[str, Any]) -> None:
         has = ", ".join(sorted(known)) or "none"
         raise CallError(f"{task.name} has no option '{unknown[0]}'; its options: {has}")
     for choice in choices:
-        value = given.get(choice.name)
+        if choice.name not in given:
+            continue
+        value = given[choice.name]
         kind = KINDS.get(choice.annotation.split("|")[0].split("[")[0].strip(), object)
-        if value is not None and not isinstance(value, kind):
+        if not isinstance(value, kind) and not (value is None and "None" in choice.annotation):
             raise CallError(f"{task.name}: the option '{choice.name}' is {choice.annotation}, not {str(value)[:40]!r}")
     if lacking := [o for o in choices if o.default is inspect.Parameter.empty and o.name not in given]:
         raise CallError(f"{task.name} needs the option '{lacking[0].name}': {lacking[0].help}")

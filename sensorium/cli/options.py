@@ -6,6 +6,7 @@ import argparse
 import inspect
 import json
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -73,7 +74,20 @@ def converter(annotation: str) -> tuple[Any, str]:
         return words, "A,B,..."
     if "[" in kind or kind in ("Any", "dict", "list"):
         return value_of, "JSON"
-    return {"bool": switch, "int": int, "float": float}.get(kind, str), kind.upper()
+    convert: Any = {"bool": switch, "int": int, "float": float}.get(kind, str)
+    if kind in ("int", "float") and "None" in annotation:
+        return partial(_or_none, convert), kind.upper()
+    return convert, kind.upper()
+
+
+def _or_none(convert: Any, value: str) -> Any:
+    """A number, or `none`, as the options' help calls it."""
+    if value.lower() == "none":
+        return None
+    try:
+        return convert(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{value}' is neither a number ({convert.__name__}) nor none") from None
 
 
 def task_of(arguments: Sequence[str]) -> Any:
