@@ -534,3 +534,12 @@ def test_outputs_that_mxnet_counts(tmp_path: Path) -> None:
         (tmp_path / "net-0000.params").write_bytes(params({"arg:other": np.ones(1)}))
         files = [tmp_path / "net-symbol.json", tmp_path / "net-0000.params"]
         assert list(formats.read(files, Options(shapes={"data": (2, 3)})).outputs) == [name]
+
+
+@pytest.mark.parametrize(("mode", "size"), [("to_even_down", (4, 6)), ("to_even_up", (6, 6)), ("to_odd_down", (5, 5)),
+                                            ("to_odd_up", (5, 7)), ("odd_scale", (9, 12))])  # fmt: skip
+def test_sizes_made_even_or_odd(mode: str, size: tuple[int, int], tmp_path: Path) -> None:
+    factors = {"scale_height": 2, "scale_width": 2} if mode == "odd_scale" else {}
+    found = one(tmp_path, "_contrib_BilinearResize2D", {"mode": mode, **factors}, X)
+    assert found.shape == (2, 4, *size)
+    np.testing.assert_allclose(found[:, :, [0, 0, -1, -1], [0, -1, 0, -1]], X[:, :, [0, 0, -1, -1], [0, -1, 0, -1]])

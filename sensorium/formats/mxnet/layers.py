@@ -478,10 +478,12 @@ def logistic_output(call: Call) -> str:
 
 @operator("LinearRegressionOutput", "MAERegressionOutput", "SVMOutput", "MakeLoss", "make_loss", "BlockGrad",
     "stop_gradient", "identity", "_copy", "_np_copy", "Dropout", "_npx_dropout", "_identity_with_attr_like_rhs",
-    "IdentityAttachKLSparseReg", "_copyto", "_npi_copy", "_npx_stop_gradient")  # fmt: skip
+    "IdentityAttachKLSparseReg", "_copyto", "_npi_copy", "_npx_stop_gradient",
+    "_contrib_gradientmultiplier")  # fmt: skip
 def same(call: Call) -> str:
     """What only training knows."""
-    call.used.update(("p", "axes", "margin", "regularization_coefficient", "use_linear", "valid_thresh"))
+    call.used.update(("p", "axes", "margin", "regularization_coefficient", "use_linear", "valid_thresh",
+        "scalar"))  # fmt: skip
     call.used.update(("sparseness_target", "penalty"))
     call.refuse("mode", "training")
     return call.x

@@ -44,13 +44,25 @@ def upsampling(call: Call) -> str:
 
 @operator("_contrib_BilinearResize2D", "contrib_BilinearResize2D")
 def bilinear_resize(call: Call) -> str:
-    mode = call.text("mode", "size", ("size", "like", "simple"))
+    even = ("to_even_down", "to_even_up", "to_odd_down", "to_odd_up")
+    mode = call.text("mode", "size", ("size", "like", "simple", "odd_scale", *even))
     sizes = call.whole("height", 1), call.whole("width", 1)
     aligned = call.flag("align_corners", True)
     factors = [call.number(k) if call.given(k) else None for k in ("scale_height", "scale_width")]
     if mode == "like":
         call.expect(2)
         target = call.dims(call.input(1), 2, 4)
+    elif mode in even:
+        given = call.dims(call.x, 2, 4)
+        odd = call.add("Mod", given, call.ints(2))
+        change = odd if "even" in mode else call.add("Sub", call.ints(1), odd)
+        target = call.add("Add" if mode.endswith("up") else "Sub", given, change)
+    elif mode == "odd_scale" and None not in factors:  # of an odd side, what lies between its ends is scaled
+        given = call.dims(call.x, 2, 4)
+        odd = call.add("Mod", given, call.ints(2))
+        inner = call.cast(call.add("Sub", given, odd), np.float32)
+        inner = call.add("Floor", call.add("Mul", inner, call.constant(np.array(factors, np.float32))))
+        target = call.add("Add", call.cast(inner, np.int64), odd)
     elif None not in factors:
         scaled = call.add(
             "Mul", call.cast(call.dims(call.x, 2, 4), np.float32), call.constant(np.array(factors, np.float32))
