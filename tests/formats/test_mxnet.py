@@ -543,3 +543,10 @@ def test_sizes_made_even_or_odd(mode: str, size: tuple[int, int], tmp_path: Path
     found = one(tmp_path, "_contrib_BilinearResize2D", {"mode": mode, **factors}, X)
     assert found.shape == (2, 4, *size)
     np.testing.assert_allclose(found[:, :, [0, 0, -1, -1], [0, -1, 0, -1]], X[:, :, [0, 0, -1, -1], [0, -1, 0, -1]])
+
+
+def test_even_steps_between_two_numbers(tmp_path: Path) -> None:
+    nodes = [("null", "data", {}, ()), ("_linspace", "l", {"start": 0, "stop": 1, "num": 6, "endpoint": "False"}, ()),
+             ("broadcast_add", "y", {}, (0, 1))]  # fmt: skip
+    run = convert(tmp_path, symbol(nodes), {"arg:other": np.ones(1)}, shapes={"data": X.shape})
+    np.testing.assert_allclose(run(data=X)[0], X + np.arange(6, dtype=np.float32) / 6, atol=1e-6)

@@ -58,7 +58,7 @@ NUMBER = {
 
 # What ONNX has by itself.
 ONE = {
-    "Abs": "abs _npi_absolute _npi_abs", "Sign": "sign _npi_sign", "Ceil": "ceil _npi_ceil",
+    "Abs": "abs _npi_absolute _npi_abs", "Sign": "_contrib_sign_ste sign _npi_sign", "Ceil": "ceil _npi_ceil",
     "Floor": "floor _npi_floor",
     "Sqrt": "sqrt _npi_sqrt", "Exp": "exp _npi_exp", "Log": "log _npi_log", "Reciprocal": "reciprocal _npi_reciprocal",
     "Neg": "negative _npi_negative", "Sin": "sin _npi_sin", "Cos": "cos _npi_cos", "Tan": "tan _npi_tan",

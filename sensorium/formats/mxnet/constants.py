@@ -57,6 +57,15 @@ def arange(call: Call) -> str:
     return call.graph.constant(np.repeat(np.arange(start, stop, step), times).astype(kind_of(call)), call.name)
 
 
+@operator("_linspace", "_npi_linspace")
+def linspace(call: Call) -> str:
+    start, stop, count = call.number("start"), call.number("stop"), call.whole("num")
+    if not 0 <= count <= ZEROS:
+        raise call.fault("a range that is not possible")
+    values = np.linspace(start, stop, count, endpoint=call.flag("endpoint", True))
+    return call.graph.constant(values.astype(kind_of(call)), call.name)
+
+
 @operator("_contrib_arange_like", "_npx_arange_like")
 def arange_like(call: Call) -> str:
     start, step, axis = call.number("start", 0.0), call.number("step", 1.0), call.whole_or_none("axis")
