@@ -16,6 +16,7 @@ from sensorium.media.writer import Writer
 TOKENS = (
     *("<s>", "</s>", "<image>", "<boi>", "<eoi>", "<img>", "</img>", "<fake_token_around_image>", "<global-img>"),
     *("<row_1_col_1>", "<row_1_col_2>", "what", "is", "it", "\n"),
+    *("<|IMG_PATCH|>", "<|START_OF_IMG|>", "<|END_OF_IMG|>", "TILE_1", "TILE_GLOBAL"),
 )
 
 
@@ -59,6 +60,9 @@ def test_families_write_the_place_in_their_own_way() -> None:
     assert words(writer("smolvlm"), "it", 1, tiles=np.array([0, 0])) == f"<s> {fake} {whole} <image> {fake} it"
     tiles = rf"<s> {fake} <row_1_col_1> <image> {fake} <row_1_col_2> <image> \n \n {fake} {whole} <image> {fake} it"
     assert words(writer("idefics3"), "it", 3, tiles=np.array([1, 2])) == tiles
+    aya, patch = writer("aya_vision", image_token_id=TOKENS.index("<|IMG_PATCH|>")), "<|IMG_PATCH|>"
+    tiles = f"<s> <|START_OF_IMG|> TILE_1 {patch} TILE_GLOBAL {patch} <|END_OF_IMG|> it"
+    assert words(aya, "it", 2, pixel_values=np.zeros((2, 3, 4, 4))) == tiles
 
 
 def test_places_by_frame_row_and_column() -> None:

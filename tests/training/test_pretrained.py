@@ -86,6 +86,12 @@ def test_what_cannot_be_loaded_is_said_in_one_line(checkpoint: Path, tmp_path: P
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_cannot_answer_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="BertForSequenceClassification cannot do question-answering"):
+        sensorium.convert(checkpoint, out=tmp_path / "model", task="question-answering")
+    assert not (tmp_path / "model").exists()
+
+
 def test_large_weights_stand_beside_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "INSIDE_LIMIT", 1000)
     part = Part(torch.nn.Linear(40, 40), {"input": torch.rand(2, 40)}, ["output"], {"input": {0: "batch"}})
@@ -187,6 +193,10 @@ def test_a_layer_that_keeps_more_than_keys_and_values_has_no_cache() -> None:
     mamba = {"mamba_n_heads": 2, "mamba_d_head": 8, "mamba_d_ssm": 16, "mamba_n_groups": 1, "mamba_d_state": 4}
     both = transformers.FalconH1Config(**sizes, **mamba, num_key_value_heads=2, head_dim=8, vocab_size=40)
     assert cache_sizes(transformers.FalconH1ForCausalLM(both).eval()) is None
+    latent = {"kv_lora_rank": 8, "q_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 8, "v_head_dim": 8}
+    index = {"index_n_heads": 2, "index_head_dim": 8, "index_topk": 4, "first_k_dense_replace": 1}
+    indexed = transformers.DeepseekV32Config(**sizes, **latent, **index, num_key_value_heads=2, vocab_size=40)
+    assert cache_sizes(transformers.DeepseekV32ForCausalLM(indexed).eval()) is None
     plain = transformers.LlamaConfig(**sizes, num_key_value_heads=1, vocab_size=40)
     assert cache_sizes(transformers.LlamaForCausalLM(plain).eval()) == [((1, 8), (1, 8))]
 
