@@ -215,6 +215,15 @@ _FAMILIES: dict[str, dict[str, Any]] = {
         "crop_pct": 0.9,
         "resize": "poolformer",
     },
+    "Pixtral": {
+        **_SQUARE,
+        **_CLIP,
+        "size": {"longest_edge": 1024},
+        "resample": 3,
+        "resize": "pixtral",
+        "patch_size": 16,
+        "do_pad": None,
+    },
     "PromptDepthAnything": _DPT,
     "Pvt": {**_SQUARE, **_IMAGENET, "size": 224, "resample": 3},
     "Qwen2VL": {
@@ -292,7 +301,9 @@ _OF_MODEL = {
     "focalnet": "Bit",
     "hiera": "Bit",
     "lw_detr": "DeformableDetr",
+    "aya_vision": "GotOcr2",
     "internvl": "GotOcr2",
+    "mistral3": "Pixtral",
     "mm-grounding-dino": "GroundingDino",
     "mobilevitv2": "MobileViT",
     "omdet-turbo": "Detr",
@@ -373,14 +384,25 @@ def settings(files: Mapping[str, Any]) -> dict[str, Any]:
         raise CallError(f"{FILE} is missing: it says how a picture becomes the network's input")
     config = files.get("config.json")
     kind = str(config.get("model_type", "")) if isinstance(config, Mapping) else ""
-    if kind == "internvl":  # as its processor has it, whatever its file says
+    if kind in ("aya_vision", "internvl"):  # as its processor has it, whatever its file says
         found = {**found, "crop_to_patches": True}
+    if step := lattice(config):
+        found = {**found, "patch_size": step}
     if not any(found.get(key) for key in _TYPES):
         plain = {family.lower(): family for family in _FAMILIES}
         family = _OF_MODEL.get(kind) or plain.get(re.sub(r"[^a-z0-9]", "", kind.lower()))
         if family:
             return {**found, "image_processor_type": f"{family}ImageProcessor"}
     return dict(found)
+
+
+def lattice(config: Any) -> int:
+    """Pixels from one vector of a picture to the next, of models that see with Pixtral; 0 of others."""
+    eye = config.get("vision_config") if isinstance(config, Mapping) else None
+    if not isinstance(eye, Mapping) or eye.get("model_type") != "pixtral":
+        return 0
+    merged = 2 if config.get("model_type") == "mistral3" else 1
+    return int(eye.get("patch_size", 16)) * int(config.get("spatial_merge_size", merged))
 
 
 def border(config: Mapping[str, Any], width: int, height: int) -> tuple[int, int]:
@@ -551,6 +573,15 @@ def _rule(options: Mapping[str, Any], width: int, height: int) -> tuple[tuple[in
     if kind == "blocks":
         return tiles.whole_patches(width, height, options), None
     size = _size(options.get("size"), "size", bool(options["square"]), options.get("max_size"))
+    if kind == "pixtral":
+        step = _size(options["patch_size"], "patch_size")
+        most = (size.get("longest_edge") or size["width"], size.get("longest_edge") or size["height"])
+        if (ratio := max(height / most[1], width / most[0])) > 1:
+            width, height = math.floor(width / ratio), math.floor(height / ratio)
+        return (
+            math.ceil(width / step["width"]) * step["width"],
+            math.ceil(height / step["height"]) * step["height"],
+        ), None
     shortest, longest = size.get("shortest_edge"), size.get("longest_edge")
     if kind == "convnext":
         if shortest is None:

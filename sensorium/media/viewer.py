@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sensorium.errors import CallError, InputError, check_count
-from sensorium.media import chat
+from sensorium.media import chat, processors
 from sensorium.media.writer import Arrays, Writer
 from sensorium.ops import interpolation
 from sensorium.ops.generation import Decoder, Settings, generate
@@ -32,6 +32,7 @@ ARCHITECTURES = (
     "SmolVLMForConditionalGeneration",
     "InternVLForConditionalGeneration",
     "AyaVisionForConditionalGeneration",
+    "Mistral3ForConditionalGeneration",
     "Qwen2VLForConditionalGeneration",
     "Qwen2_5_VLForConditionalGeneration",
     "Qwen3VLForConditionalGeneration",
@@ -97,6 +98,12 @@ def _numbered(writer: Writer, image: str, count: int, arrays: Arrays) -> str:
     return f"<|START_OF_IMG|>{lines}TILE_GLOBAL{each}<|END_OF_IMG|>"
 
 
+def _rows(writer: Writer, image: str, count: int, arrays: Arrays) -> str:
+    """Pixtral: row by row, with a token between them and another at the end."""
+    across = arrays["pixel_values"].shape[-1] // processors.lattice(writer.config)
+    return "[IMG_BREAK]".join([image * across] * (count // across)) + "[IMG_END]"
+
+
 # How the place of a picture is written, by `model_type`; elsewhere it is the token alone, as often as need be.
 PLACES: dict[str, Callable[[Writer, str, int, Arrays], str]] = {
     **dict.fromkeys(
@@ -109,6 +116,11 @@ PLACES: dict[str, Callable[[Writer, str, int, Arrays], str]] = {
 }
 # What stands for a picture before it is written out, where it is another token.
 MARKS = dict.fromkeys(("gemma3", "shieldgemma2"), ("boi_token_id", "boi_token_index"))
+
+
+def place_of(writer: Writer) -> Callable[[Writer, str, int, Arrays], str]:
+    """What writes the place of a picture."""
+    return _rows if processors.lattice(writer.config) else PLACES.get(writer.model_type, _plain)
 
 
 def mark_of(writer: Writer) -> str:
@@ -147,7 +159,7 @@ def tokens_of(writer: Writer, words: str | None, count: int, arrays: Arrays) -> 
     text = question(writer, words)
     if text.count(mark) != 1:
         raise InputError(f"the prompt has {text.count(mark)} places for its one picture: write '{mark}' once")
-    text = text.replace(mark, PLACES.get(writer.model_type, _plain)(writer, image, count, arrays))
+    text = text.replace(mark, place_of(writer)(writer, image, count, arrays))
     bos = writer.special.get("bos_token")
     if writer.model_type == "paligemma":
         end = text.rfind(image) + len(image)

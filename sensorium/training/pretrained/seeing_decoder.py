@@ -71,6 +71,23 @@ def _see_any(model: Any, pixel_values: Tensor) -> tuple[Tensor, ...]:
     return (found,) if newline is None else (found, newline + 0 * found[0, 0])
 
 
+def _see_rows(model: Any, pixel_values: Tensor) -> Tensor:
+    """The same for Pixtral, which sees one picture of any shape; Mistral 3 makes one of several neighbours."""
+    inner, layers = model.model, model.config.vision_feature_layer
+    height, width = pixel_values.shape[2:]
+    told = {"image_sizes": [(height, width)], "output_hidden_states": True, "return_dict": True}
+    states = inner.vision_tower(pixel_values, **told).hidden_states
+    seen = states[layers] if isinstance(layers, int) else torch.cat([states[layer] for layer in layers], dim=-1)
+    project = inner.multi_modal_projector
+    if not hasattr(project, "patch_merger"):
+        found: Tensor = project(seen)
+        return found
+    side, patch = project.patch_merger.spatial_merge_size, inner.vision_tower.patch_size
+    grid = project.norm(seen)[0].view(height // patch // side, side, width // patch // side, side, -1)
+    merged = project.patch_merger.merging_layer(grid.permute(0, 2, 4, 1, 3).flatten(2).flatten(0, 1))
+    return project.linear_2(project.act(project.linear_1(merged)))
+
+
 class _Segment:
     """The ends of one segment of this many patches, where lists of lengths are made of those of several.
 
@@ -225,7 +242,7 @@ def parts(checkpoint: Checkpoint) -> dict[str, Part]:
     show_template(checkpoint.out)
     rewrites.apply(model)
     kind = str(checkpoint.config.get("model_type"))
-    see = SEES.get(kind, _see)
+    see = _see_rows if processors.lattice(checkpoint.config) else SEES.get(kind, _see)
     if kind == "paligemma":
         _whole(model)
     layers = 0
@@ -239,7 +256,9 @@ def parts(checkpoint: Checkpoint) -> dict[str, Part]:
     free = free_axes(*pixels)
     if len(pixels[0]["pixel_values"]) == len(pixels[1]["pixel_values"]) == 1:  # no tiles: several pictures at once
         with torch.no_grad():
-            listed = see is _see and not isinstance(model.get_image_features(**pixels[0]).pooler_output, Tensor)
+            listed = see is _see_rows or (
+                see is _see and not isinstance(model.get_image_features(**pixels[0]).pooler_output, Tensor)
+            )
         if listed:  # which holds for as many pictures as there were: one after the other
             del free["pixel_values"][0]
         else:

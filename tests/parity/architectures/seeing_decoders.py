@@ -77,6 +77,11 @@ FAMILIES: dict[str, tuple[Any, ...]] = {
         {"downsample_factor": 2, "alignment_intermediate_size": 64},
         {"patch_size": 8, "img_size": 32, "downsample_factor": 2},
     ),
+    "mistral3": (
+        "Mistral3", ("Pixtral", {"size": {"longest_edge": 64}, "patch_size": 8}), {**TEXT, "model_type": "mistral"},
+        {**VISION, "model_type": "pixtral", "image_size": 64}, {"spatial_merge_size": 2, "vision_feature_layer": -1},
+        {"patch_size": 8, "spatial_merge_size": 2, "image_token": "<image>"},
+    ),
 }  # fmt: skip
 FAMILIES["qwen2_vl"] = (
     "Qwen2VL",
@@ -186,8 +191,10 @@ IDEFICS_TOKENS = [
     "<global-img>",
     *(f"<row_{r}_col_{c}>" for r in (1, 2, 3) for c in (1, 2, 3)),
     "<|IMG_PATCH|>",
+    "[IMG_BREAK]",
+    "[IMG_END]",
 ]
-PROCESSORS = {"smolvlm": "Idefics3", "vipllava": "Llava"}
+PROCESSORS = {"smolvlm": "Idefics3", "vipllava": "Llava", "mistral3": "Pixtral"}
 BY_HAND = ("internvl", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llava_onevision")
 
 
@@ -324,6 +331,7 @@ ARCHITECTURES = [
     describes("idefics3", "how many words?"),
     describes("internvl", "what is it?"),
     describes("aya_vision", "what is it?"),
+    describes("mistral3", "what is it?"),
     describes("qwen2_vl", "what is it?"),
     describes("qwen2_5_vl", "what is it?"),
     describes("llava_next", "what is it?"),
