@@ -16,14 +16,14 @@ from sensorium.media.writer import Writer
 TOKENS = (
     *("<s>", "</s>", "<image>", "<boi>", "<eoi>", "<img>", "</img>", "<fake_token_around_image>", "<global-img>"),
     *("<row_1_col_1>", "<row_1_col_2>", "what", "is", "it", "\n"),
-    *("<|IMG_PATCH|>", "<|START_OF_IMG|>", "<|END_OF_IMG|>", "TILE_1", "TILE_GLOBAL"),
+    *("<|IMG_PATCH|>", "<|START_OF_IMG|>", "<|END_OF_IMG|>", "TILE_1", "TILE_GLOBAL", "[IMG_BREAK]", "[IMG_END]"),
 )
 
 
 def writer(model_type: str, template: str | None = None, **config: Any) -> Writer:
     own = Tokenizer(models.WordLevel({token: i for i, token in enumerate(TOKENS)}, unk_token="</s>"))
     own.pre_tokenizer = pre_tokenizers.Split(" ", "removed")
-    own.add_special_tokens([token for token in TOKENS if token.startswith("<")] + ["\n"])
+    own.add_special_tokens([token for token in TOKENS if token[0] in "<["] + ["\n"])
     own.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     told = {"bos_token": "<s>", "start_image_token": "<img>", "end_image_token": {"content": "</img>"}}
     files = {"config.json": {"model_type": model_type, "image_token_id": 2, **config}, "tokenizer.json": own.to_str()}
@@ -63,6 +63,11 @@ def test_families_write_the_place_in_their_own_way() -> None:
     aya, patch = writer("aya_vision", image_token_id=TOKENS.index("<|IMG_PATCH|>")), "<|IMG_PATCH|>"
     tiles = f"<s> <|START_OF_IMG|> TILE_1 {patch} TILE_GLOBAL {patch} <|END_OF_IMG|> it"
     assert words(aya, "it", 2, pixel_values=np.zeros((2, 3, 4, 4))) == tiles
+    rows = "<s> <image> <image> [IMG_BREAK] <image> <image> [IMG_END] it"
+    eye = {"model_type": "pixtral", "patch_size": 4}
+    for model_type, side in (("mistral3", 8), ("llava", 4)):  # the one makes one vector of four
+        pixels = np.zeros((3, 2 * side, 2 * side))
+        assert words(writer(model_type, vision_config=eye), "it", 4, pixel_values=pixels) == rows
 
 
 def test_places_by_frame_row_and_column() -> None:

@@ -207,6 +207,8 @@ TILED: list[tuple[str, dict[str, Any]]] = [
     ("Idefics3", {"size": {"longest_edge": 100}, "max_image_size": {"longest_edge": 32}}),
     ("SmolVLM", {"size": {"longest_edge": 64}, "max_image_size": {"longest_edge": 32}, "do_image_splitting": False}),
     ("SmolVLM", {"size": {"longest_edge": 32}, "max_image_size": {"longest_edge": 32}}),
+    ("Pixtral", {}),
+    ("Pixtral", {"size": {"longest_edge": 64}, "patch_size": 14}),
     ("Qwen2VL", {}),
     ("Qwen2VL", {"size": {"shortest_edge": 4096, "longest_edge": 8192}, "patch_size": 8, "merge_size": 4}),
     ("Qwen2VL", {"size": {"shortest_edge": 1024, "longest_edge": 2048}, "patch_size": 16, "temporal_patch_size": 1}),

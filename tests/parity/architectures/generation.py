@@ -194,8 +194,9 @@ DECODERS: dict[str, dict[str, Any]] = {
     "aria_text": {
         **WIDE, "intermediate_size": 48, "moe_num_experts": 4, "moe_topk": 2, "moe_num_shared_experts": 1,
     },
-    "afmoe": {**ROUTED, "head_dim": 8, "num_experts": 4, "num_dense_layers": 1, "sliding_window": 4},
+    # Not with beams, among which transformers does not reorder what it keeps.
     "minimax": {**MIXED, "head_dim": 8, "layer_types": ["linear_attention", "full_attention"], "block_size": 8},
+    "afmoe": {**ROUTED, "head_dim": 8, "num_experts": 4, "num_dense_layers": 1, "sliding_window": 4},
     "dbrx": {
         "d_model": 32, "n_heads": 4, "n_layers": 2, "max_seq_len": POSITIONS, "initializer_range": LARGE,
         "attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 10000.0},
