@@ -80,7 +80,7 @@ FAMILIES: dict[str, tuple[Any, ...]] = {
     "mistral3": (
         "Mistral3", ("Pixtral", {"size": {"longest_edge": 64}, "patch_size": 8}), {**TEXT, "model_type": "mistral"},
         {**VISION, "model_type": "pixtral", "image_size": 64}, {"spatial_merge_size": 2, "vision_feature_layer": -1},
-        {"patch_size": 8, "spatial_merge_size": 2, "image_token": "<image>"},
+        {},
     ),
 }  # fmt: skip
 FAMILIES["qwen2_vl"] = (
@@ -194,8 +194,8 @@ IDEFICS_TOKENS = [
     "[IMG_BREAK]",
     "[IMG_END]",
 ]
-PROCESSORS = {"smolvlm": "Idefics3", "vipllava": "Llava", "mistral3": "Pixtral"}
-BY_HAND = ("internvl", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llava_onevision")
+PROCESSORS = {"smolvlm": "Idefics3", "vipllava": "Llava"}
+BY_HAND = ("mistral3", "internvl", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llava_onevision")
 
 
 def tokenizer_of(folder: Path, name: str) -> Any:
@@ -254,6 +254,11 @@ def by_hand(name: str, model: Any, picture: Any, tokenizer: Any) -> Callable[...
     def prepare(images: list[Any], text: str, return_tensors: str) -> dict[str, Any]:
         import torch
 
+        if name == "mistral3":
+            seen = picture(images, patch_size={"height": 16, "width": 16}, return_tensors=return_tensors)
+            height, width = (int(size) // 16 for size in seen["image_sizes"][0])
+            place = "[IMG_BREAK]".join([mark * width] * height) + "[IMG_END]"
+            return {**tokenizer(text.replace(mark, place), return_tensors="pt"), **seen}
         seen = picture(images, return_tensors=return_tensors)
         seen = {key: seen[key] for key in ("pixel_values", "image_grid_thw", "image_sizes") if key in seen}
         with torch.no_grad():
