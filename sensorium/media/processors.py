@@ -574,13 +574,13 @@ def _rule(options: Mapping[str, Any], width: int, height: int) -> tuple[tuple[in
         return tiles.whole_patches(width, height, options), None
     size = _size(options.get("size"), "size", bool(options["square"]), options.get("max_size"))
     if kind == "pixtral":
-        step = _size(options["patch_size"], "patch_size")
+        patch = _size(options["patch_size"], "patch_size")
         most = (size.get("longest_edge") or size["width"], size.get("longest_edge") or size["height"])
         if (ratio := max(height / most[1], width / most[0])) > 1:
             width, height = math.floor(width / ratio), math.floor(height / ratio)
         return (
-            math.ceil(width / step["width"]) * step["width"],
-            math.ceil(height / step["height"]) * step["height"],
+            math.ceil(width / patch["width"]) * patch["width"],
+            math.ceil(height / patch["height"]) * patch["height"],
         ), None
     shortest, longest = size.get("shortest_edge"), size.get("longest_edge")
     if kind == "convnext":

@@ -31,7 +31,9 @@ from sensorium.training.fusions import graphs
 from sensorium.training.pretrained.checkpoint import Checkpoint, load
 from sensorium.training.pretrained.writing import write
 
-MISFIT = re.compile("cannot be run on|does not prepare|cannot use what the networks|runs one network")
+MISFIT = re.compile(
+    "cannot be run on|does not prepare|has no output|and no '|cannot use what the networks|runs one network"
+)
 """What is said of networks that are none for a task; other errors are of the made-up source."""
 SLOW = ("image-generation", "mask-generation", "text-to-speech")
 """Tasks that run their networks hundreds of times for an answer."""
