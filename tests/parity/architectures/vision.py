@@ -223,7 +223,8 @@ def expect_picture(folder: Path, sources: list[Any]) -> list[Any]:
 
 
 def expect_states(folder: Path, sources: list[Any]) -> list[Any]:
-    return [outputs(folder, "AutoModel", source)[0][0][0].numpy() for source in sources]
+    found = [outputs(folder, "AutoModel", source)[0] for source in sources]
+    return [one.get("last_hidden_state", one[0])[0].numpy() for one in found]
 
 
 def expect_pooled(folder: Path, sources: list[Any]) -> list[Any]:
