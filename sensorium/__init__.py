@@ -151,8 +151,9 @@ def train(
         MissingError: PyTorch is not installed.
         Refused: training or verification failed.
     """
-    from sensorium.errors import need
+    from sensorium.errors import check_path, need
 
+    check_path(data, out)
     need("torch", "train")
     from sensorium.training.main import train as run
 
@@ -301,8 +302,10 @@ def export(
         MissingError: the package onnx is not installed (extra `formats`).
         Refused: it cannot be written, or loses more than is allowed.
     """
+    from sensorium.errors import check_path
     from sensorium.precision import export as run
 
+    check_path(out)
     return run(model, to=to, data=data, split=split, calibrate=calibrate, out=out, force=force)
 
 
@@ -366,7 +369,9 @@ def convert(
     """
     from sensorium.conversion import checkpoint_of
     from sensorium.conversion import convert as run
+    from sensorium.errors import check_path
 
+    check_path(out)
     if architecture is None and (folder := checkpoint_of(files)) is not None:
         from sensorium.errors import need
 

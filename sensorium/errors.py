@@ -71,7 +71,7 @@ def check_count(name: str, value: int | None) -> None:
         raise CallError(f"{name} is at least 1, not {value}")
 
 
-def check_path(path: str | os.PathLike[str]) -> None:
+def check_path(*paths: str | os.PathLike[str] | None) -> None:
     """Raises InputError where a path is empty, as of a variable that is not set: not the current folder is meant."""
-    if os.fspath(path) == "":
+    if any(path is not None and os.fspath(path) == "" for path in paths):
         raise InputError("an empty path: name a file or folder (`.` is the current folder)")

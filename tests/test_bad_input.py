@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import sensorium
 from sensorium.cli import main
 from sensorium.data import Example
 from sensorium.errors import Fault, InputError
@@ -292,3 +293,17 @@ def test_a_fault_of_the_program_is_not_the_users(
     with pytest.raises(Fault) as told:
         main([*arguments, "--debug"])
     assert isinstance(told.value.__cause__, KeyError)
+
+
+def test_an_empty_path_is_not_the_current_folder(bad: Path) -> None:
+    for call in (
+        lambda: sensorium.inspect(""),
+        lambda: sensorium.open_data(""),
+        lambda: sensorium.load(""),
+        lambda: sensorium.pull(""),
+        lambda: sensorium.convert(bad / "good.png", out=""),
+        lambda: sensorium.export(bad, to="int8", out=""),
+        lambda: sensorium.train("image-classification", bad / "photos", out=""),
+    ):
+        with pytest.raises(InputError, match="an empty path"):
+            call()
