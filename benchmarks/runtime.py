@@ -398,11 +398,49 @@ def start(folder: Path) -> dict[str, float]:
     return {name: round(statistics.median(times[1:]), 3) for name, times in found.items()}
 
 
+HEAD = """# Running networks
+
+Networks of the usual sizes with random weights, from the bytes of a JPEG, a text or a WAV to the answer, beside transformers
+{transformers}'s pipelines (or processor and `generate`) with PyTorch {torch} on the same weights: in turns, medians, written by one
+run of `python benchmarks/runtime.py --write`, on {cores} cores whose matrix products reach {gflops_1_thread} and {gflops_2_threads}
+GFLOP/s in fp32 with one and two threads, and whose memory gives {bandwidth_gb_s} GB/s. `default` is fp32 in ONNX Runtime with equal
+answers (the last column is the largest difference of a score or feature; generated tokens are equal), `bf16` OpenVINO's, `int8`
+ONNX Runtime's, calibrated on the pictures where there are any. How many times as quick as transformers:
+
+| network | threads | batch | transformers, ms | default, ms | default | bf16 | int8 | differs by |
+|---|---|---|---|---|---|---|---|---|
+"""  # noqa: E501
+
+
+def page(document: dict[str, Any]) -> str:
+    """The part of RESULTS.md that shows these figures."""
+    rows, means = document["rows"], document["means"]
+    versions = {"torch": torch.__version__.split("+")[0], "transformers": transformers.__version__}
+    text = HEAD.format(cores=os.cpu_count(), **versions, **document["machine"])
+    for row in rows:
+        times, faster = row["milliseconds"], row["faster"]
+        sides = " | ".join(f"{faster[side]:.2f}" if side in faster else "-" for side in ("default", "bf16", "int8"))
+        text += f"| {row['network']} | {row['threads']} | {row['batch']} | {times['transformers']:.1f} | "
+        text += f"{times['default']:.1f} | {sides} | {row['difference']:.0e} |\n"
+    least = min(row["faster"]["default"] for row in rows)
+    others = "".join(f"{side} {means[side]:.2f}, " for side in ("bf16", "int8") if side in means)
+    text += f"\nIn the geometric mean: default {means['default']:.2f} (at least {least:.2f}), {others}"
+    text += f"the quickest of each row {document['tuned']:.2f}.\n"
+    shares = [f"{row['end_to_end']:.2f} ({row['network']})" for row in rows if "end_to_end" in row]
+    text += (
+        f"From files to answers, while another core reads: {', '.join(shares)} of the bare network's rate on arrays\n"
+    )
+    text += "rate on arrays that are ready (one thread, batch 16).\n"
+    firsts = [f"{name} {seconds:.2f} s" for name, seconds in document["start"].items()]
+    return text + f"The first answer of a new process: {'; '.join(firsts)}.\n\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=sorted(ROWS), default=list(ROWS))
     parser.add_argument("--seconds", type=float, default=1.0, help="for each side of each comparison")
     parser.add_argument("--out", type=Path, help="write the figures into this JSON file, too")
+    parser.add_argument("--write", action="store_true", help="write them into RESULTS.md, too")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.getLogger().setLevel(logging.ERROR)
@@ -436,9 +474,13 @@ def main() -> None:
         worst = min(r["faster"][side] for r in rows if side in r["faster"])
         print(f"{side}: {means[side]:.2f} times transformers in the geometric mean, {worst:.2f} at least")
     print(f"the best of them: {tuned:.2f} times")
+    document = {"machine": peaks, "rows": rows, "start": cold, "means": means, "tuned": tuned}
     if given.out:
-        document = {"machine": peaks, "rows": rows, "start": cold, "means": means, "tuned": tuned}
         given.out.write_text(json.dumps(document, indent=1) + "\n")
+    if given.write:
+        results = Path(__file__).with_name("RESULTS.md")
+        before = results.read_text("utf-8")
+        results.write_text(page(document) + before[before.index("# Converted models") :], "utf-8")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from sensorium.errors import InputError
 DEPTH = 60  # of graphs in graphs
 UNFOLDED = 2_000_000  # nodes, when functions are put in place of their calls
 SMALL = 1024  # bytes of a node too small to hide much
+LARGE = 1 << 24  # bytes of a file in which a word is found more slowly than all its parts are looked at
 KEYS = {"location", "offset", "length", "checksum"}
 
 Fields = Iterator[tuple[int, "memoryview | int"]]
@@ -64,7 +65,7 @@ def _text(data: memoryview, number: int) -> str:
 class _Walk:
     def __init__(self, path: Path, external: bool) -> None:
         self.path = path
-        self.external = external  # whether the word "location" occurs at all
+        self.external = external  # whether the word "location" may occur at all
         self.deepest = 0
 
     def graph(self, data: memoryview, depth: int) -> None:
@@ -191,7 +192,7 @@ def vet(path: Path) -> None:
     try:
         with path.open("rb") as file:
             held = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # ends with the last view of it
-        _vet(memoryview(held), path, held.find(b"location") >= 0)
+        _vet(memoryview(held), path, len(held) > LARGE or held.find(b"location") >= 0)
     except (ValueError, IndexError) as error:
         raise InputError(f"{path}: not a whole ONNX file ({error})") from None
     except OSError as error:

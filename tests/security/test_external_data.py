@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import sensorium
+from sensorium import vetting
 from sensorium.errors import InputError
 from sensorium.vetting import vet
 from tests.security.watch import outside, watching
@@ -92,10 +93,15 @@ def folder(tmp_path: Path) -> Path:
     return home
 
 
+@pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("carrier", CARRIERS, ids=lambda c: c.__name__)
-def test_only_a_plain_file_beside_the_network_is_read(carrier: Callable[..., onnx.ModelProto], folder: Path) -> None:
+def test_only_a_plain_file_beside_the_network_is_read(
+    carrier: Callable[..., onnx.ModelProto], large: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Locations that lead elsewhere (parents, absolute, links of both kinds, devices, pipes, the address marker, NUL, a
     file that is not there), in initializers, constants, sparse tensors, inner graphs and functions."""
+    if large:
+        monkeypatch.setattr(vetting, "LARGE", 0)
     for place in LOCATIONS:
         path = written(carrier(tensor({"location": place})), folder)
         with watching() as events, pytest.raises(InputError):
