@@ -26,7 +26,13 @@ PAIR = {
     "vocab_size": 50, "d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2,
     "decoder_attention_heads": 2, "encoder_ffn_dim": 20, "decoder_ffn_dim": 20, "init_std": 0.3,
 }  # fmt: skip
+FUNNEL: dict[str, Any] = {
+    "vocab_size": 50, "d_model": 16, "n_head": 2, "d_head": 8, "d_inner": 20, "block_sizes": [1, 1, 1],
+    "num_decoder_layers": 1, "initializer_range": 0.3,
+}  # fmt: skip
 MODELS: dict[str, dict[str, Any]] = {
+    "FunnelModel": FUNNEL,
+    "FunnelBaseModel": {**FUNNEL, "separate_cls": False},
     "LongformerModel": {**TEXT, "attention_window": 4, "pad_token_id": 1},
     "LongformerForSequenceClassification": {**TEXT, "attention_window": 4, "pad_token_id": 1},
     "LongformerForQuestionAnswering": {**TEXT, "attention_window": 4, "pad_token_id": 1, "sep_token_id": 2},

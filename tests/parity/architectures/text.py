@@ -401,6 +401,10 @@ FAMILIES = [
            {"num_key_value_heads": 2, "sliding_window": 8, "prediction_head_size": 32}),
     Family("neomme", byte_level, heads("NeoMME", MASKED),
            {"embedding_rank": 16, "num_key_value_heads": 1, "head_dim": 16, "sliding_window": 8}),
+    Family("funnel", pieces, heads("Funnel", SEQUENCE),
+           {**dict.fromkeys(("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")),
+            "max_position_embeddings": None, "d_model": 32, "n_head": 2, "d_head": 16, "d_inner": 37,
+            "block_sizes": [1, 1], "num_decoder_layers": 1}, False),
 ]  # fmt: skip
 
 
