@@ -112,6 +112,11 @@ def test_a_size_that_is_not_free_is_noticed(tmp_path: Path) -> None:
     assert found.difference < 1e-3 or found.notes == ["takes only inputs of the sample's size"]
 
 
+def test_an_input_may_have_no_free_axis(tmp_path: Path) -> None:
+    part = Part(torch.nn.ReLU(), {"input": torch.rand(1, 5)}, ["y"], {"input": {}})
+    assert writing.write(part, tmp_path / "model.onnx", "Fixed").difference == 0
+
+
 def test_axes_that_may_be_one_are_not_dropped(tmp_path: Path) -> None:
     class Squeezing(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -110,7 +110,11 @@ def write(part: Part, path: Path, name: str, task: Any = None) -> Written:
         ways.append((write_traced, part, []))
         # A cache that cannot grow would be of no use.
         grows = any(name.startswith("past_key_values") for name in part.inputs)
-        if not grows and not (task is not None and varies(part)) and any(max(axes) for axes in part.dynamic.values()):
+        if (
+            not grows
+            and not (task is not None and varies(part))
+            and any(max(axes, default=0) for axes in part.dynamic.values())
+        ):
             fixed = ["takes only inputs of the sample's size"]
             ways += [(write_network, _still(part), fixed), (write_traced, _still(part), fixed)]
     best: tuple[float, int, Path] | None = None
