@@ -137,16 +137,16 @@ def larger(root: Path) -> Path:
 
 
 def clips(root: Path, count: int = 4, frames: int = 6, side: int = 48) -> Path:
-    """Folders of frames in which a digit goes to the right or down."""
+    """Folders of frames in which a digit goes to the right or down, by labels that the tiny checkpoint knows."""
     pictures, _ = digit_pictures()
     rng = np.random.default_rng(0)
-    for label in ("right", "down"):
+    for label in ("class 0", "class 1"):
         for number in range(count):
             place = root / label / f"clip{number}"
             place.mkdir(parents=True)
             for frame in range(frames):
                 canvas = _canvas(rng, side)
-                x, y = (3 * frame, 10) if label == "right" else (10, 3 * frame)
+                x, y = (3 * frame, 10) if label == "class 0" else (10, 3 * frame)
                 _write(canvas, pictures[number], x, y, 20)
                 Image.fromarray(canvas.astype(np.uint8)).save(place / f"{frame:02}.png")
     return root
