@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -149,7 +150,10 @@ def test_texts_that_are_written(task: str, models: Callable[[str], Trained], tmp
     trained = models(task)
     inputs = ["The quick brown", "東京の天気", "one  hundred"]
     theirs = in_node(trained.run / "model", task, inputs, {"max_new_tokens": 10, "do_sample": False}, tmp_path)
-    assert ours(trained, inputs, max_new_tokens=10) == [one[0] for one in theirs]
+    # transformers.js takes spaces before punctuation out of what it writes, unless told otherwise; Hugging Face does not.
+    mine, others = (re.sub(r" ([.,!?'])", r"\1", json.dumps(found, ensure_ascii=False))
+                    for found in (ours(trained, inputs, max_new_tokens=10), [one[0] for one in theirs]))  # fmt: skip
+    assert mine == others
 
 
 def test_translations(models: Callable[[str], Trained], tmp_path: Path) -> None:
