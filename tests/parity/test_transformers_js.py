@@ -150,7 +150,7 @@ def test_texts_that_are_written(task: str, models: Callable[[str], Trained], tmp
     trained = models(task)
     inputs = ["The quick brown", "東京の天気", "one  hundred"]
     theirs = in_node(trained.run / "model", task, inputs, {"max_new_tokens": 10, "do_sample": False}, tmp_path)
-    # transformers.js takes spaces before punctuation out of what it writes, unless told otherwise; Hugging Face does not.
+    # transformers.js takes spaces before punctuation out of what it writes; Hugging Face does not.
     mine, others = (re.sub(r" ([.,!?'])", r"\1", json.dumps(found, ensure_ascii=False))
                     for found in (ours(trained, inputs, max_new_tokens=10), [one[0] for one in theirs]))  # fmt: skip
     assert mine == others
