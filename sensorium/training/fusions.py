@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -71,20 +72,18 @@ def merge_convolutions(graph: onnx.GraphProto) -> None:
         return node.input[0], weight.data_type, list(weight.dims[:2]), around, list(strides), group
 
     for add in [node for node in graph.node if node.op_type == "Add"]:
-        both = [made.get(name) for name in add.input]
-        if None in both or any(read[name] != 1 for name in add.input):
+        both = [made[name] for name in add.input if name in made and read[name] == 1]
+        alike = [layout(node) for node in both]
+        if len(both) != 2 or alike[0] is None or alike[0] != alike[1]:
             continue
-        found = [layout(node) for node in both if node is not None]
-        if found[0] is None or found[0] != found[1]:
-            continue
-        large, small = sorted(both, key=lambda node: -len(weights[node.input[1]].raw_data))  # type: ignore[union-attr]
+        large, small = sorted(both, key=lambda node: -math.prod(weights[node.input[1]].dims))
         kernel, inner = (numpy_helper.to_array(weights[node.input[1]]) for node in (large, small))
         if any(a < b for a, b in zip(kernel.shape, inner.shape)):
             continue
         around = [((a - b) // 2, (a - b) // 2) for a, b in zip(kernel.shape, inner.shape)]
         inputs = [large.input[0], f"{add.output[0]}_weight"]
         graph.initializer.append(numpy_helper.from_array(kernel + np.pad(inner, around), inputs[1]))
-        biases = [numpy_helper.to_array(weights[node.input[2]]) for node in (large, small) if len(node.input) > 2]
+        biases = [numpy_helper.to_array(weights[node.input[2]]) for node in (large, small) if any(node.input[2:])]
         if biases:
             inputs.append(f"{add.output[0]}_bias")
             graph.initializer.append(numpy_helper.from_array(np.sum(biases, 0, dtype=kernel.dtype), inputs[2]))

@@ -21,7 +21,7 @@ import transformers
 
 from sensorium import files, inference, model, verification
 from sensorium.conversion import compare, usual_inputs
-from sensorium.errors import Refused, SensoriumError
+from sensorium.errors import Fault, Refused, SensoriumError
 from sensorium.media import made_up
 from sensorium.nets import Settings
 from sensorium.nets.ort import OrtNet
@@ -31,9 +31,7 @@ from sensorium.training.fusions import graphs
 from sensorium.training.pretrained.checkpoint import Checkpoint, load
 from sensorium.training.pretrained.writing import write
 
-MISFIT = re.compile(
-    "cannot be run on|does not prepare|has no output|and no '|cannot use what the networks|runs one network"
-)
+MISFIT = re.compile("cannot be run on|does not prepare|has no output|and no '|runs one network")
 """What is said of networks that are none for a task; other errors are of the made-up source."""
 SLOW = ("image-generation", "mask-generation", "text-to-speech")
 """Tasks that run their networks hundreds of times for an answer."""
@@ -182,7 +180,7 @@ def answer(folder: Path, task: Any, name: str) -> None:
             source = task.open(made_up.sources(task, 1, other)[0])
             inference.run(task, nets, [source], **few)
         except SensoriumError as error:
-            if MISFIT.search(str(error)):
+            if isinstance(error, Fault) or MISFIT.search(str(error)):
                 raise Refused(f"{name} cannot do {task.name}: {error}") from error
         except Exception:  # of a source that is not to be made up for it
             return
