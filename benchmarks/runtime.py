@@ -181,7 +181,14 @@ def sounds(folder: Path) -> list[Any]:
 def pipeline(kind: str, batches: bool = True, **given: Any) -> Callable[[Path], Callable[[list[Any]], Any]]:
     def load(folder: Path) -> Callable[[list[Any]], Any]:
         model = transformers.pipeline(kind, model=str(folder), device="cpu", **given)
-        return lambda batch: model(batch, batch_size=len(batch) if batches else 1)
+
+        def run(batch: list[Any]) -> Any:
+            if len(batch) > 1:
+                return model(batch, batch_size=len(batch) if batches else 1)
+            alone = model(batch[0])
+            return alone if alone and isinstance(alone[0], list) else [alone]
+
+        return run
 
     return load
 
@@ -213,9 +220,9 @@ def their_generation(folder: Path) -> Callable[[list[Any]], Any]:
 
 def ours(**options: Any) -> Callable[[Predictor, list[Any]], Any]:
     def run(predictor: Predictor, batch: list[Any]) -> Any:
-        return sensorium.tasks.to_json(
-            [answer for _, answer in predictor.stream(batch, batch_size=len(batch), **options)]
-        )
+        if len(batch) == 1:
+            return sensorium.tasks.to_json([predictor.predict(batch[0], **options)])
+        return sensorium.tasks.to_json([answer for _, answer in predictor.stream(batch, **options)])
 
     return run
 
@@ -359,7 +366,7 @@ def end_to_end(predictor: Predictor, batch: list[Any], seconds: float) -> float:
     times = turns(
         {
             "network": lambda: [net(feeds) for _ in range(many)],
-            "answers": lambda: sum(1 for _ in predictor.stream(batch * many, batch_size=len(batch))),
+            "answers": lambda: sum(1 for _ in predictor.stream(batch * many)),
         },
         seconds,
     )
@@ -431,9 +438,7 @@ def page(document: dict[str, Any]) -> str:
     text += f"\nIn the geometric mean: default {means['default']:.2f} (at least {least:.2f}), {others}"
     text += f"the quickest of each row {document['tuned']:.2f}.\n"
     shares = [f"{row['end_to_end']:.2f} ({row['network']})" for row in rows if "end_to_end" in row]
-    text += (
-        f"From files to answers, while another core reads: {', '.join(shares)} of the bare network's rate on arrays\n"
-    )
+    text += f"From files to answers, while another core reads: {', '.join(shares)} of the bare network's\n"
     text += "rate on arrays that are ready (one thread, batch 16).\n"
     firsts = [f"{name} {seconds:.2f} s" for name, seconds in document["start"].items()]
     return text + f"The first answer of a new process: {'; '.join(firsts)}.\n\n"

@@ -9,20 +9,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
 from sensorium.errors import CallError, Fault, InputError, SensoriumError
-from sensorium.nets import FolderNets
+from sensorium.nets import FolderNets, Settings
 from sensorium.nets.ort import available_cores
 from sensorium.ops import batches, bootstrap
 from sensorium.ops.batches import collate as collate
 from sensorium.tasks import Arrays, Nets, Tally, Task, options, source_of
 
 BATCH_SIZE = 16
+PART = 4  # of a batch: soon read, and as quick in one network as all of them
 
 
 def run(task: Task, nets: Nets, sources: Sequence[Any], **given: Any) -> list[Any]:
@@ -130,20 +131,26 @@ def _ready(task: Task, source: Any) -> tuple[Any, Arrays | None]:
         return error, None
 
 
+def _now(function: Callable[..., Any], *given: Any) -> Future[Any]:
+    """What submitting to another thread gives, of what is done in this one: for one source that is quicker."""
+    done: Future[Any] = Future()
+    done.set_result(function(*given))
+    return done
+
+
 def stream(
     task: Task,
     nets: Nets,
     sources: Iterable[Any],
     *,
-    batch_size: int = BATCH_SIZE,
-    readers: int | None = None,
+    batch_size: int | None = None,
     **given: Any,
 ) -> Iterator[tuple[Any, Any]]:
     """Answer any number of sources with bounded memory: the next are read and prepared while these are computed.
 
     Args:
-        batch_size: sources that are computed together.
-        readers: threads that open and prepare; None for as many as there are cores, less the one that computes.
+        batch_size: sources that are computed together; None for 16, or 4 where a core that the networks leave can read
+            the next meanwhile and the task needs one run of one network for each.
 
     Yields:
         (source, result) in the order given; where one cannot be answered, the result is the `SensoriumError`.
@@ -152,15 +159,19 @@ def stream(
         SensoriumError: the model or an option is wrong, so that every source would fail alike.
     """
     check_options(task, given)
+    free = _free_cores(nets)
+    batch_size = batch_size or (PART if free and not hasattr(task, "predict") else BATCH_SIZE)
     waiting = iter(sources)
-    readers = readers or max(1, available_cores() - 1)
-    pool = ThreadPoolExecutor(readers)
+    first = list(islice(waiting, 2))
+    waiting = chain(first, waiting)
+    pool = ThreadPoolExecutor(free or available_cores())
+    submit = pool.submit if len(first) > 1 else _now
     try:
         pending: deque[tuple[Any, Future[tuple[Any, Arrays | None]]]] = deque()
         position = 0
         while True:
             for source in islice(waiting, 2 * batch_size - len(pending)):
-                pending.append((source, pool.submit(_ready, task, source)))
+                pending.append((source, submit(_ready, task, source)))
             if not pending:
                 return
             batch = [pending.popleft() for _ in range(min(batch_size, len(pending)))]
@@ -178,6 +189,13 @@ def stream(
             position += len(batch)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _free_cores(nets: Nets) -> int:
+    """Cores that the networks of a folder leave to others while they are computed."""
+    settings = nets.settings if isinstance(nets, FolderNets) else Settings()
+    on_cores = settings.device in (None, "cpu")
+    return max(0, available_cores() - ((settings.threads or available_cores()) if on_cores else 1))
 
 
 def answer_each(
@@ -258,7 +276,7 @@ def evaluate(
     split: str = "all",
     learn: Sequence[Any] = (),
     resamples: int | None = None,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     progress: Callable[[int], object] | None = None,
     keep: bool = True,
     **given: Any,

@@ -90,8 +90,7 @@ class Predictor:
 
     def stream(self, sources: Iterable[Any], **options: Any) -> Iterator[tuple[Any, Any]]:
         """Answers to any number of sources, in order, with bounded memory: (source, result or `SensoriumError`)."""
-        size = self.settings.batch_size or inference.BATCH_SIZE
-        return inference.stream(self.task, self.nets, sources, **{"batch_size": size, **options})
+        return inference.stream(self.task, self.nets, sources, **{"batch_size": self.settings.batch_size, **options})
 
     def stream_text(self, source: Any, **options: Any) -> Iterator[str]:
         """The answer to one source, piece by piece as it is written; together what `predict` gives of new text.
