@@ -381,8 +381,15 @@ def test_a_checkpoint(tmp_path: Path) -> None:
         stored.array("w")
 
 
-def test_a_saved_model(tmp_path: Path) -> None:
-    """Variables are found by the function that restores them, whatever they are called."""
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_saved_model(copied: bool, tmp_path: Path) -> None:
+    """Variables are found by the function that restores them, or their copies, whatever they are called."""
+    saved = "copy" if copied else "v"
+    copies = [
+        node("copy", "VarHandleOp", shared_name="Variable_7"),
+        node("copy/Initializer", "ReadVariableOp", "v"),
+        node("copy/Assign", "AssignVariableOp", "copy", "copy/Initializer"),
+    ]
     folder = tmp_path / "saved"
     (folder / "variables").mkdir(parents=True)
     checkpoint(folder / "variables" / "variables", {"layer/kernel": W, "other": W + 1})
@@ -407,7 +414,8 @@ def test_a_saved_model(tmp_path: Path) -> None:
         node("v", "VarHandleOp", shared_name="unrelated"),
         node("call", "StatefulPartitionedCall", "serving_default_x", "v", f=Fn("serve")),
         const("prefix", np.array("")),
-        node("load", "StatefulPartitionedCall", "prefix", "v", f=Fn("restore")),
+        node("load", "StatefulPartitionedCall", "prefix", saved, f=Fn("restore")),
+        *(copies if copied else []),
         functions=[serve, restore],
     )
 

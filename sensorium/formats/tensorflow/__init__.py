@@ -198,6 +198,7 @@ def _variables(source: Source, prefix: Path) -> dict[str, Variable]:
     if not names:
         return {}
     keys = _restored(source)
+    keys |= _copied(source, keys)
     opened: list[Checkpoint] = []
 
     def load(node: Node) -> Callable[[], np.ndarray]:
@@ -229,6 +230,26 @@ def _restored(source: Source) -> dict[str, str]:
             continue
         given = [i.split(":")[0] for i in node.inputs if not i.startswith("^")]
         found |= _assigned({n.name: n for n in function.nodes}, dict(zip(function.arguments, given)))
+    return found
+
+
+def _copied(source: Source, keys: Mapping[str, str]) -> dict[str, str]:
+    """The variables that the file holds only as copies: TensorFlow 2 saves a module with a Keras 3 model so.
+
+    Args:
+        keys: node of a variable that is restored to its name in the checkpoint.
+    """
+    nodes = {node.name: node for node in source.nodes}
+    found = {}
+    for node in source.nodes:
+        if node.op != "AssignVariableOp" or len(node.inputs) < 2:
+            continue
+        copy, value = (nodes.get(name.split(":")[0]) for name in node.inputs[:2])
+        if copy is None or copy.name not in keys or value is None or value.op != "ReadVariableOp" or not value.inputs:
+            continue
+        original = value.inputs[0].split(":")[0]
+        if original not in keys:
+            found[original] = keys[copy.name]
     return found
 
 
