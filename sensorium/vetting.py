@@ -25,7 +25,12 @@ KEYS = {"location", "offset", "length", "checksum"}
 Fields = Iterator[tuple[int, "memoryview | int"]]
 
 
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
+def varint(data: memoryview, at: int) -> tuple[int, int]:
+    """The whole number at a place, and the place after it.
+
+    Raises:
+        ValueError, IndexError: there is none.
+    """
     value = shift = 0
     while True:
         byte = data[at]
@@ -37,21 +42,30 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
             raise ValueError("a number of more than 64 bits")
 
 
-def _fields(data: memoryview) -> Fields:
-    """Number and value of each field: bytes or a whole number."""
-    at, end = 0, len(data)
+def spans(data: memoryview, at: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
+    """Each field of a message: its number, its kind on the wire, where it begins, where its value does, where it ends.
+
+    Raises:
+        ValueError, IndexError: it is no whole message.
+    """
     while at < end:
-        key, at = _varint(data, at)
+        begin = at
+        key, value = varint(data, at)
         kind = key & 7
         if kind == 0:
-            value, at = _varint(data, at)
-            yield key >> 3, value
-            continue
-        length, at = _varint(data, at) if kind == 2 else ({1: 8, 5: 4}.get(kind, -1), at)
-        if length < 0 or at + length > end:
-            raise ValueError("a field that does not fit")
-        yield key >> 3, data[at : at + length]
-        at += length
+            at = varint(data, value)[1]
+        else:
+            length, value = varint(data, value) if kind == 2 else ({1: 8, 5: 4}.get(kind, -1), value)
+            if length < 0 or value + length > end:
+                raise ValueError("a field that does not fit")
+            at = value + length
+        yield key >> 3, kind, begin, value, at
+
+
+def _fields(data: memoryview) -> Fields:
+    """Number and value of each field: bytes or a whole number."""
+    for number, kind, _, value, end in spans(data, 0, len(data)):
+        yield number, data[value:end] if kind else varint(data, value)[0]
 
 
 def _parts(data: memoryview, number: int) -> Iterator[memoryview]:

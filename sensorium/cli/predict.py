@@ -94,9 +94,12 @@ def run(given: argparse.Namespace) -> int:
     part, count = given.shard or (1, 1)
     done = answered(Path(given.out)) if given.resume else set()
     names: deque[str] = deque()  # of the sources that are on their way
+    found = iter(sources.expand(parts(task), given.source, given_parts(given)))
+    begin = list(islice(found, 2))
+    predictor.nets.once = len(begin) == 1 and set(predictor.nets) == {"model"} and not hasattr(task, "stream")
 
     def wanted() -> Iterator[Any]:
-        for number, (name, source) in enumerate(sources.expand(parts(task), given.source, given_parts(given))):
+        for number, (name, source) in enumerate(chain(begin, found)):
             if number % count == part - 1 and name not in done:
                 names.append(name)
                 yield source

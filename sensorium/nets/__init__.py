@@ -11,7 +11,7 @@ from sensorium.errors import InputError, MissingError, SensoriumError
 from sensorium.nets import bound
 from sensorium.nets.bound import BoundNet
 from sensorium.nets.openvino import OpenVinoNet
-from sensorium.nets.ort import OrtNet
+from sensorium.nets.ort import OrtNet, session_options
 from sensorium.nets.settings import Settings
 
 __all__ = ["SUFFIXES", "FolderNets", "Opened", "Settings", "split_stem"]
@@ -42,6 +42,9 @@ class FolderNets(Mapping[str, Opened]):
             that precision.
         check: sees each network that another engine than ONNX Runtime opened, with its file, and may refuse it.
 
+    Attributes:
+        once: whether each network will be run once only, which those that are opened from now on are prepared for.
+
     Raises:
         InputError: the folder holds no network.
         MissingError: no network has this precision.
@@ -52,6 +55,7 @@ class FolderNets(Mapping[str, Opened]):
     ) -> None:
         self.settings = settings or Settings()
         self.check = check
+        self.once = False
         if self.settings.precision == "bf16" and self.settings.engine != "openvino":
             raise InputError("bf16 is computed by OpenVINO: ask for engine 'openvino', too")
         precision = None if self.settings.precision == "bf16" else self.settings.precision
@@ -89,7 +93,7 @@ class FolderNets(Mapping[str, Opened]):
     def _opened(self, path: Path) -> OrtNet | OpenVinoNet:
         how = self.settings
         if how.engine != "openvino":
-            return OrtNet(path, how.threads, how.device or "cpu")
+            return OrtNet(path, how.threads, how.device or "cpu", session_options(how.threads, self.once))
         net = OpenVinoNet(path, how.threads, how.precision == "bf16")
         if self.check is not None:
             self.check(path, net)

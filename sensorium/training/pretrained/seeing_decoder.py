@@ -246,7 +246,7 @@ def parts(checkpoint: Checkpoint) -> dict[str, Part]:
     if kind == "paligemma":
         _whole(model)
     layers = 0
-    if hasattr(getattr(model.model, "language_model", None), "_deepstack_process"):
+    if hasattr(getattr(getattr(model, "model", None), "language_model", None), "_deepstack_process"):
         layers = len(model.config.vision_config.deepstack_visual_indexes)
         _layered(model)
     if checkpoint.task is None:

@@ -397,7 +397,7 @@ FAMILIES = [
     Family("biogpt", plain, heads("BioGpt", TOKENS), {}, False),
     Family("modernbert-decoder", plain, heads("ModernBertDecoder", SEQUENCE),
            {"global_attn_every_n_layers": 2, "local_attention": 16}, False),
-    Family("ultrabert", byte_level, heads("Ultrabert", MASKED, TOKENS),
+    Family("ultrabert", byte_level, heads("Ultrabert", MASKED, TOKENS, ANSWERS),
            {"num_key_value_heads": 2, "sliding_window": 8, "prediction_head_size": 32}),
     Family("neomme", byte_level, heads("NeoMME", MASKED),
            {"embedding_rank": 16, "num_key_value_heads": 1, "head_dim": 16, "sliding_window": 8}),
