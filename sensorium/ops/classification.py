@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sensorium.errors import CallError, InputError, check_count
+from sensorium.ops.ranking import highest
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[Any]
@@ -86,7 +87,7 @@ def ranked(scores: Floats, names: Sequence[str], top_k: int | None = None) -> li
         InputError: `top_k` is less than 1.
     """
     check_count("top_k", top_k)
-    order = np.argsort(-np.asarray(scores), kind="stable")[:top_k]
+    order = highest(np.asarray(scores), top_k)
     return [Label(names[i], float(scores[i])) for i in order]
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from sensorium.errors import InputError
 from sensorium.ops import boxes as box_ops
+from sensorium.ops.ranking import highest
 
 SURE = 0.05  # queries with at least this score are compared one by one
 # model_type of the families whose logits have a last column for "no object".
@@ -83,7 +84,7 @@ def decode(
         scores = chances.max(1)
     else:
         count = min(SIGMOID[model_type] or len(logits), chances.size)
-        best = np.argsort(-chances.reshape(-1), kind="stable")[:count]
+        best = highest(chances.reshape(-1), count)
         queries, classes = np.divmod(best, logits.shape[1])
         scores = chances.reshape(-1)[best]
     order = np.argsort(-scores, kind="stable")

@@ -14,6 +14,7 @@ import numpy as np
 
 from sensorium.errors import InputError
 from sensorium.ops.interpolation import resize
+from sensorium.ops.ranking import highest
 
 SUBTASKS = ("panoptic", "instance", "semantic")
 AT_ONCE = 1 << 25  # values that are resized at once: 128 MB
@@ -163,7 +164,7 @@ def instances(kind: Family, outputs: Mapping[str, np.ndarray], width: int, heigh
         labels, scores = chances.argmax(1), chances.max(1)
         masks = resize(masks, (height, width))
     else:
-        best = np.argsort(-chances.reshape(-1), kind="stable")[: len(logits)]
+        best = highest(chances.reshape(-1), len(logits))
         queries, labels = np.divmod(best, chances.shape[1])
         scores, masks = chances.reshape(-1)[best], masks[queries]
     if kind.instances == "raw":
@@ -207,7 +208,7 @@ def _divide(kind: Family, labels: np.ndarray, scores: np.ndarray, shares: np.nda
 
 def _first_come(logits: np.ndarray, masks: np.ndarray, width: int, height: int, threshold: float) -> list[Region]:
     chances = sigmoid(logits).reshape(-1)
-    best = np.argsort(-chances, kind="stable")[: len(logits)]
+    best = highest(chances, len(logits))
     free = np.ones((height, width), bool)
     regions = []
     for pair in best[chances[best] > threshold]:

@@ -14,6 +14,7 @@ from sensorium.errors import CallError, InputError, check_count
 from sensorium.media import drawing, text
 from sensorium.media.encoder import USUAL
 from sensorium.ops import classification
+from sensorium.ops.ranking import highest
 from sensorium.tasks import Arrays, Nets, Tally
 from sensorium.tasks.shared.texts import OfText
 
@@ -93,7 +94,7 @@ class Task(OfText):
         for gap in gaps:
             scores = classification.softmax(logits[gap])[numbers]
             rows = []
-            for i in np.argsort(-scores, kind="stable")[:top_k]:
+            for i in highest(scores, top_k):
                 token = int(numbers[i])
                 filled = [token if at == gap else old for at, old in enumerate(tokens)]
                 shown = self.encoder.decode([t for t in filled if t != padding], special=len(gaps) > 1)
