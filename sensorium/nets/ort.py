@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -79,9 +80,10 @@ def _opened(path: Path, options: ort.SessionOptions, provider: str) -> ort.Infer
     if small is not None:
         model, status = small
         options.add_session_config_entry(FOLDER, str(path.resolve().parent))
-        session = ort.InferenceSession(model, options, providers=[provider], disabled_optimizers=NOT_USED)
-        if os.path.samestat(os.stat(path), status):
-            return session
+        with contextlib.suppress(Exception):  # what needs its data to be opened is read as a whole
+            session = ort.InferenceSession(model, options, providers=[provider], disabled_optimizers=NOT_USED)
+            if os.path.samestat(os.stat(path), status):
+                return session
     return ort.InferenceSession(str(path), options, providers=[provider], disabled_optimizers=NOT_USED)
 
 
