@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from PIL import Image
 
 import sensorium
 from sensorium.cli import main
+from sensorium.nets.ort import session_options
 from tests.cases import Trained
 
 Models = Callable[[str], Trained]
@@ -101,3 +103,20 @@ def test_dask_maps_a_predictor(models: Models, pictures: Path) -> None:
     found = bag.from_sequence(names, npartitions=2).map_partitions(predictor.predict_batch)
     answers = found.compute(scheduler="processes", num_workers=2)
     assert [a[0].label for a in answers] == [a[0].label for a in predictor.predict_batch(names)]
+
+
+def test_networks_that_run_once(models: Models, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One answer of one run is not prepared for more; several are, and what runs a network for every window."""
+    seen: list[bool] = []
+
+    def options(threads: int | None, once: bool) -> Any:
+        seen.append(once)
+        return session_options(threads, once)
+
+    seeing, hearing = models("image-classification"), models("automatic-speech-recognition")
+    clip = str(hearing.examples(1)[0])
+    monkeypatch.setattr("sensorium.nets.session_options", options)
+    assert main(["predict", str(seeing.run), str(pictures / "01.png")]) == 0
+    assert main(["predict", str(seeing.run), str(pictures / "01.png"), str(pictures / "02.png")]) == 0
+    assert main(["predict", str(hearing.run), clip]) == 0
+    assert seen == [True, False, False]

@@ -96,7 +96,8 @@ def run(given: argparse.Namespace) -> int:
     names: deque[str] = deque()  # of the sources that are on their way
     found = iter(sources.expand(parts(task), given.source, given_parts(given)))
     begin = list(islice(found, 2))
-    predictor.nets.once = len(begin) == 1 and set(predictor.nets) == {"model"} and not hasattr(task, "stream")
+    # A task with a way of its own may run a network for every frame, window or word.
+    predictor.nets.once = len(begin) == 1 and not hasattr(task, "predict")
 
     def wanted() -> Iterator[Any]:
         for number, (name, source) in enumerate(chain(begin, found)):
