@@ -74,7 +74,7 @@ class OpenVinoNet:
             given = {port: ready[name] for name, port in zip(self.inputs, self._model.inputs)}
             found = self._model.create_infer_request().infer(given)
             return {name: np.array(found[port]) for name, port in zip(self.outputs, self._model.outputs)}
-        except Exception as error:
+        except Exception as error:  # OpenVINO raises many kinds for what it cannot run
             shapes = ", ".join(f"{name} {array.shape}" for name, array in ready.items())
             reason = " ".join(str(error).split())[-200:]
             raise InputError(f"{self.path.name} cannot be run on {shapes}: {reason}") from None

@@ -138,7 +138,7 @@ class OrtNet:
         ready = fed(self.path, self.inputs, feeds)
         try:
             return dict(zip(self.outputs, self._session.run(None, ready)))
-        except Exception as error:
+        except Exception as error:  # ONNX Runtime raises many kinds for what it cannot run
             shapes = ", ".join(f"{name} {array.shape}" for name, array in ready.items())
             reason = str(error).split("\n", 1)[0].split(" : ")[-1][:200]
             raise InputError(f"{self.path.name} cannot be run on {shapes}: {reason}") from None
@@ -162,7 +162,7 @@ class OrtNet:
         }
         try:
             return dict(zip(outputs, self._session.run_with_ort_values(list(outputs), ready)))
-        except Exception as error:
+        except Exception as error:  # ONNX Runtime raises many kinds for what it cannot run
             shapes = ", ".join(f"{name} {value.shape()}" for name, value in ready.items())
             reason = str(error).split("\n", 1)[0].split(" : ")[-1][:200]
             raise InputError(f"{self.path.name} cannot be run on {shapes}: {reason}") from None
