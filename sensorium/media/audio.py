@@ -46,6 +46,9 @@ FAMILIES = (
 BLOCK = 1 << 20
 """Samples of each channel that are decoded at once."""
 
+FRAMES = 4096
+"""Of a spectrogram that are kept in memory; those of a longer one are computed where they are read."""
+
 LOG_GUARD = 2.0**-24
 EPSILON = 1e-5
 KALDI_FLOOR = 1.192092955078125e-07
@@ -286,10 +289,10 @@ class Spectrogram:
         self._how = Mel(sampling_rate(config), bands, size, self._hop, size, high=8000.0, centre=None)
         self._samples = samples
         self.shape = (bands, len(samples) // self._hop)
-        self._short = self._logarithms(0, self.shape[1]) if self.shape[1] <= mel.BLOCK else None
-        starts = range(0, self.shape[1], mel.BLOCK)
+        self._short = self._logarithms(0, self.shape[1]) if self.shape[1] <= FRAMES else None
+        starts = range(0, self.shape[1], FRAMES)
         # What is quieter than a hundred-millionth of the loudest place of the whole sound is as good as silent.
-        blocks = [self._short] if self._short is not None else (self._logarithms(i, i + mel.BLOCK) for i in starts)
+        blocks = [self._short] if self._short is not None else (self._logarithms(i, i + FRAMES) for i in starts)
         self._floor = max(float(block.max(initial=-10.0)) for block in blocks) - 8.0
 
     def __getitem__(self, key: tuple[slice, slice]) -> Floats:

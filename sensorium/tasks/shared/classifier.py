@@ -26,6 +26,7 @@ class Classifier:
 
     def __post_init__(self) -> None:
         self.labels, self.multi = classification.labels_of(self.config)
+        self.function = classification.function_of(self.config)
         self.number = {label: i for i, label in enumerate(self.labels)}
         if self.multi:
             self.truth, self.metric = "labels", "mean_average_precision"
@@ -52,7 +53,7 @@ class Classifier:
         logits = outputs["logits"]
         if logits.shape != (len(self.labels),):
             raise CallError(f"the network answers {logits.shape[-1]} labels, config.json names {len(self.labels)}")
-        scores = classification.scores(logits, function_to_apply or classification.function_of(self.config))
+        scores = classification.scores(logits, function_to_apply or self.function)
         found = classification.ranked(scores, self.labels, top_k)
         return found if threshold is None else [label for label in found if label.score >= threshold]
 
