@@ -24,6 +24,7 @@ from sensorium.tasks import Arrays, Nets, Tally, Task, options, source_of
 
 BATCH_SIZE = 16
 PART = 4  # of a batch: soon read, and as quick in one network as all of them
+WORKERS = 8  # that compute at the same time, each with its own values between the layers
 
 
 def run(task: Task, nets: Nets, sources: Sequence[Any], **given: Any) -> list[Any]:
@@ -148,9 +149,12 @@ def stream(
 ) -> Iterator[tuple[Any, Any]]:
     """Answer any number of sources with bounded memory: the next are read and prepared while these are computed.
 
+    Where the task needs one run of one network for each, and several cores are free for that, each core computes its
+    own sources: together they are quicker so than all of them on one after the other.
+
     Args:
-        batch_size: sources that are computed together; None for 16, or 4 where a core that the networks leave can read
-            the next meanwhile and the task needs one run of one network for each.
+        batch_size: sources that are computed at a time; None for 16, or 4 for each core that computes its own and where
+            a core that the networks leave can read the next meanwhile.
 
     Yields:
         (source, result) in the order given; where one cannot be answered, the result is the `SensoriumError`.
@@ -159,36 +163,64 @@ def stream(
         SensoriumError: the model or an option is wrong, so that every source would fail alike.
     """
     check_options(task, given)
-    free = _free_cores(nets)
-    batch_size = batch_size or (PART if free and not hasattr(task, "predict") else BATCH_SIZE)
+    free, single = _free_cores(nets), not hasattr(task, "predict")
     waiting = iter(sources)
-    first = list(islice(waiting, 2))
+    first = list(islice(waiting, WORKERS))
     waiting = chain(first, waiting)
-    pool = ThreadPoolExecutor(free or available_cores())
-    submit = pool.submit if len(first) > 1 else _now
-    try:
+    workers = 1
+    if single and isinstance(nets, FolderNets):
+        nets, workers = nets.apart(min(WORKERS, len(first)))
+    size = PART if single and (free or workers > 1) else BATCH_SIZE
+    if batch_size:
+        size = -(-batch_size // workers)
+    with _threads(free or available_cores(), len(first) > 1) as read, _threads(workers, workers > 1) as compute:
         pending: deque[tuple[Any, Future[tuple[Any, Arrays | None]]]] = deque()
+        computed: deque[tuple[list[Any], Future[list[Any]]]] = deque()
+        ahead = workers + (workers > 1)  # so that none of them waits for whoever takes the answers
         position = 0
         while True:
-            for source in islice(waiting, 2 * batch_size - len(pending)):
-                pending.append((source, submit(_ready, task, source)))
-            if not pending:
+            while len(computed) < ahead:
+                for source in islice(waiting, (ahead + 1) * size - len(pending)):
+                    pending.append((source, read(_ready, task, source)))
+                if not pending:
+                    break
+                batch = [pending.popleft() for _ in range(min(size, len(pending)))]
+                here = _seeded(task, given, position)
+                futures = [future for _, future in batch]
+                computed.append(([source for source, _ in batch], compute(_answered, task, nets, futures, here)))
+                position += len(batch)
+            if not computed:
                 return
-            batch = [pending.popleft() for _ in range(min(batch_size, len(pending)))]
-            opened = [future.result() for _, future in batch]
-            good = [i for i, (one, _) in enumerate(opened) if not isinstance(one, SensoriumError)]
-            items = [arrays for i in good if (arrays := opened[i][1]) is not None]
-            here = _seeded(task, given, position)
-            answers = dict(zip(good, answer_each(task, nets, [opened[i][0] for i in good], items or None, **here)))
-            found = [answers.get(i, one) for i, (one, _) in enumerate(opened)]
+            batch_sources, answers = computed.popleft()
+            found = answers.result()
             for one in found:
                 if isinstance(one, SensoriumError) and one.always:
                     raise one
-            for (source, _), one in zip(batch, found):
-                yield source, one
-            position += len(batch)
+            yield from zip(batch_sources, found)
+
+
+@contextmanager
+def _threads(count: int, wanted: bool) -> Iterator[Callable[..., Future[Any]]]:
+    """What runs a function in one of so many threads, or where these are not wanted in the thread that asks."""
+    if not wanted:
+        yield _now
+        return
+    pool = ThreadPoolExecutor(count)
+    try:
+        yield pool.submit
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _answered(
+    task: Task, nets: Nets, reading: Sequence[Future[tuple[Any, Arrays | None]]], given: dict[str, Any]
+) -> list[Any]:
+    """Answers to sources that are being read, or the `SensoriumError` of each."""
+    opened = [future.result() for future in reading]
+    good = [i for i, (one, _) in enumerate(opened) if not isinstance(one, SensoriumError)]
+    items = [arrays for i in good if (arrays := opened[i][1]) is not None]
+    answers = dict(zip(good, answer_each(task, nets, [opened[i][0] for i in good], items or None, **given)))
+    return [answers.get(i, one) for i, (one, _) in enumerate(opened)]
 
 
 def _free_cores(nets: Nets) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from sensorium.errors import InputError, MissingError, SensoriumError
 from sensorium.nets import bound
 from sensorium.nets.bound import BoundNet
 from sensorium.nets.openvino import OpenVinoNet
-from sensorium.nets.ort import OrtNet, session_options
+from sensorium.nets.ort import OrtNet, available_cores, session_options
 from sensorium.nets.settings import Settings
 
 __all__ = ["SUFFIXES", "FolderNets", "Opened", "Settings", "split_stem"]
@@ -28,6 +29,9 @@ def split_stem(stem: str) -> tuple[str, str]:
         if suffix and stem.endswith(suffix):
             return stem.removesuffix(suffix), precision
     return stem, "fp32"
+
+
+LARGE = 1 << 30  # bytes of networks that are not loaded a second time
 
 
 class FolderNets(Mapping[str, Opened]):
@@ -78,6 +82,30 @@ class FolderNets(Mapping[str, Opened]):
         self.folder = folder
         self.binding = bound.read(folder)
         self._open: dict[str, Opened] = {}
+        self._apart: dict[int, FolderNets] = {}
+
+    def apart(self, most: int) -> tuple[FolderNets, int]:
+        """The same networks for several that run them at the same time, each with its share of the threads.
+
+        Layers of one run wait for each other's threads; runs beside each other do not. Of networks that are large and
+        open already nothing is loaded a second time.
+
+        Args:
+            most: how many at the same time.
+
+        Returns:
+            The networks, and how many may run them at the same time.
+        """
+        how = self.settings
+        threads = how.threads or available_cores()
+        workers = min(most, threads)
+        size = sum(self.paths[name].stat().st_size for name in self._open)
+        if workers < 2 or how.engine == "openvino" or how.device not in (None, "cpu") or size > LARGE:
+            return self, 1
+        if workers not in self._apart:
+            share = replace(how, threads=threads // workers)
+            self._apart[workers] = FolderNets(self.folder, share, self.check)
+        return self._apart[workers], workers
 
     def __getitem__(self, name: str) -> Opened:
         if name not in self._open:
