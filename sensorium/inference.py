@@ -153,8 +153,8 @@ def stream(
     own sources: together they are quicker so than all of them on one after the other.
 
     Args:
-        batch_size: sources that are computed at a time; None for 16, or 4 for each core that computes its own and where
-            a core that the networks leave can read the next meanwhile.
+        batch_size: sources that are computed at a time, by all together; None for 16, or 4 where one core computes and
+            another reads the next meanwhile. Twice as many are read ahead.
 
     Yields:
         (source, result) in the order given; where one cannot be answered, the result is the `SensoriumError`.
@@ -170,20 +170,21 @@ def stream(
     workers = 1
     if single and isinstance(nets, FolderNets):
         nets, workers = nets.apart(min(WORKERS, len(first)))
-    size = PART if single and (free or workers > 1) else BATCH_SIZE
+    size = max(2, PART * 2 // workers) if workers > 1 else PART if single and free else BATCH_SIZE
     if batch_size:
         size = -(-batch_size // workers)
+    if len(first) < WORKERS:  # these are all
+        size = min(size, -(-len(first) // workers) or 1)
     with _threads(free or available_cores(), len(first) > 1) as read, _threads(workers, workers > 1) as compute:
         pending: deque[tuple[Any, Future[tuple[Any, Arrays | None]]]] = deque()
         computed: deque[tuple[list[Any], Future[list[Any]]]] = deque()
-        ahead = workers + (workers > 1)  # so that none of them waits for whoever takes the answers
         position = 0
         while True:
-            while len(computed) < ahead:
-                for source in islice(waiting, (ahead + 1) * size - len(pending)):
-                    pending.append((source, read(_ready, task, source)))
-                if not pending:
-                    break
+            room = 2 * workers * size - len(pending) - len(computed) * size
+            for source in islice(waiting, room):
+                pending.append((source, read(_ready, task, source)))
+            # One more than there are workers, so that none of them waits for whoever takes the answers.
+            while pending and len(computed) < workers + (workers > 1):
                 batch = [pending.popleft() for _ in range(min(size, len(pending)))]
                 here = _seeded(task, given, position)
                 futures = [future for _, future in batch]
@@ -191,12 +192,12 @@ def stream(
                 position += len(batch)
             if not computed:
                 return
-            batch_sources, answers = computed.popleft()
+            done, answers = computed.popleft()
             found = answers.result()
             for one in found:
                 if isinstance(one, SensoriumError) and one.always:
                     raise one
-            yield from zip(batch_sources, found)
+            yield from zip(done, found)
 
 
 @contextmanager

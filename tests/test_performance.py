@@ -130,6 +130,26 @@ def test_streams_read_ahead_no_further_than_two_batches(models: Models) -> None:
     stream.close()
 
 
+def test_each_core_answers_its_own_sources(models: Models) -> None:
+    trained = models("image-classification")
+    sources = [*trained.examples(20), b"no picture", *trained.examples(7)]
+    predictor = sensorium.load(trained.run, threads=3)
+    found = list(predictor.stream(sources, top_k=1))
+    assert [source for source, _ in found] == sources
+    assert isinstance(found[20][1], InputError)
+    assert not predictor.nets._open  # its networks are others, of a thread each, and none is loaded twice
+    shared, workers = predictor.nets.apart(8)
+    assert (workers, shared.settings.threads) == (3, 1)
+    assert predictor.nets.apart(8)[0] is shared
+    for answer, source in zip([answer for _, answer in found], sources[:20]):
+        alone = predictor.predict(source, top_k=1)
+        assert answer[0].label == alone[0].label
+        assert answer[0].score == pytest.approx(alone[0].score, abs=1e-6)
+    for given in ({"threads": 1}, {"engine": "openvino"}):
+        same = sensorium.load(trained.run, **given).nets  # type: ignore[arg-type]
+        assert same.apart(8) == (same, 1)
+
+
 def test_a_model_that_changed_since_it_was_packed_is_refused(models: Models, tmp_path: Path) -> None:
     import shutil
 

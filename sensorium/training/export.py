@@ -75,6 +75,7 @@ def write_network(part: Part, path: Path) -> None:
         proto = onnx.load(str(path), load_external_data=False)
     else:
         proto = program.model_proto
+    fusions.choose_rows_first(proto.graph)
     types = fusions.fuse_attention(proto)
     # Shapes noted for the sample's sizes would be wrong for others, and quantisation trips over them.
     del proto.graph.value_info[:]

@@ -127,10 +127,7 @@ def fuse_attention(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
         for name, w in weights.items()
         if w.data_type == onnx.TensorProto.FLOAT and int(np.prod(w.dims)) == 1
     }
-    sizes = {
-        value.name: [d.dim_value if d.HasField("dim_value") else d.dim_param for d in value.type.tensor_type.shape.dim]
-        for value in (*graph.value_info, *graph.input)
-    }
+    sizes = value_sizes(graph)
 
     def only_reader(name: str) -> onnx.NodeProto | None:
         those = readers.get(name, [])
@@ -235,6 +232,99 @@ def fuse_attention(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
         drop_unread(graph)
         model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     return found
+
+
+ROW_WISE = {"Cast", "Clip", "Erf", "Gelu", "Relu", "Sigmoid", "Tanh"}
+"""Operators of one input that compute each number by itself."""
+
+
+def choose_rows_first(graph: onnx.GraphProto) -> None:
+    """Where a few rows are chosen of what was computed row by row for all of them, choose first and compute those.
+
+    Detectors of two stages compute boxes for every place of a picture, and keep those of the few hundred that score
+    best (Deformable DETR, Zhu et al. 2021; RT-DETR, Zhao et al. 2024).
+
+    Args:
+        graph: as the exporter left it, with the shapes of its values; changed in place.
+    """
+    made = {output: node for node in graph.node for output in node.output}
+    read = Counter(name for inner in graphs(graph) for node in inner.node for name in node.input)
+    read.update(output.name for output in graph.output)
+    weights = {w.name: w for w in graph.initializer}
+    sizes = {**value_sizes(graph), **{name: list(weight.dims) for name, weight in weights.items()}}
+
+    def rows_of(index: str) -> str | None:
+        """Numbers of rows (batch, count) that an index (batch, count, width) repeats for each column."""
+        node = made.get(index)
+        while node is not None and node.op_type in ("Tile", "Expand"):
+            node = made.get(node.input[0])
+        if node is None or node.op_type != "Unsqueeze" or node.input[1] not in weights:
+            return None
+        rows, whole = sizes.get(node.input[0], []), sizes.get(index, [])
+        if list(numpy_helper.to_array(weights[node.input[1]]).reshape(-1)) not in ([2], [-1]) or len(rows) != 2:
+            return None
+        return node.input[0] if whole[:2] == rows else None
+
+    def each_row(name: str) -> bool:
+        """Whether a weight is the same for each row."""
+        return name in weights and math.prod(weights[name].dims) == math.prod(weights[name].dims[-1:])
+
+    def rewrite(gather: onnx.NodeProto, rows: str, count: int | str) -> None:
+        nodes: list[onnx.NodeProto] = []
+
+        def fresh(op: str, inputs: list[str], **how: Any) -> str:
+            name = f"{gather.output[0]}_chosen_{len(nodes)}"
+            nodes.append(helper.make_node(op, inputs, [name], name=name, **how))
+            return name
+
+        def constant(values: list[int]) -> str:
+            name = f"{gather.output[0]}_constant_{len(graph.initializer)}"
+            graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), name))
+            return name
+
+        def chosen(name: str) -> str | None:
+            """A value with its chosen rows only; None where its shape is not known to be one of rows."""
+            node, shape = made.get(name), sizes.get(name, [])
+            if len(shape) != 3 or shape[1] != count or not isinstance(shape[2], int):
+                return None
+            if node is not None and read[name] == 1:
+                parts: list[str | None] = []
+                same = node.op_type in ROW_WISE or (node.op_type == "LayerNormalization" and len(node.output) == 1)
+                product = node.op_type == "MatMul" and len(sizes.get(node.input[1], ())) == 2
+                if (same or product) and all(name in weights for name in node.input[1:]):
+                    parts = [chosen(node.input[0]), *node.input[1:]] if attribute(node, "axis") in (None, -1, 2) else []
+                elif node.op_type in ("Add", "Sub", "Mul", "Div"):
+                    parts = [one if each_row(one) else chosen(one) for one in node.input]
+                if parts and None not in parts:
+                    found = fresh(node.op_type, [str(part) for part in parts])
+                    nodes[-1].attribute.extend(node.attribute)
+                    return found
+            if shape[0] == 1:
+                return fresh("Gather", [fresh("Squeeze", [name, constant([0])]), rows], axis=0)
+            each = fresh("Unsqueeze", [rows, constant([2])])
+            return fresh("GatherElements", [name, fresh("Tile", [each, constant([1, 1, shape[2]])])], axis=1)
+
+        if chosen(gather.input[0]) is None or not any(node.op_type == "MatMul" for node in nodes):
+            return
+        nodes[-1].output[0] = gather.output[0]
+        place = list(graph.node).index(gather)
+        graph.node.remove(gather)
+        for node in reversed(nodes):
+            graph.node.insert(place, node)
+
+    for node in [node for node in graph.node if node.op_type == "GatherElements" and attribute(node, "axis") == 1]:
+        rows, shape = rows_of(node.input[1]), sizes.get(node.input[0], [])
+        if rows is not None and len(shape) == 3:
+            rewrite(node, rows, shape[1])
+    drop_unread(graph)
+
+
+def value_sizes(graph: onnx.GraphProto) -> dict[str, list[int | str]]:
+    """The shape of each value that has one noted: numbers, and names of what is free."""
+    return {
+        value.name: [d.dim_value if d.HasField("dim_value") else d.dim_param for d in value.type.tensor_type.shape.dim]
+        for value in (*graph.value_info, *graph.input)
+    }
 
 
 def drop_unread(graph: onnx.GraphProto) -> None:

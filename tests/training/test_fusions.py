@@ -81,6 +81,45 @@ def test_with_a_mask(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
+class Chosen(nn.Module):
+    """The best rows of what a few layers make of all, as detectors of two stages choose their boxes."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.places = nn.Parameter(torch.randn(2 if how == "batch" else 1, 40, 4))
+        self.score, self.norm = nn.Linear(6, 1), nn.LayerNorm(8)
+        self.layers = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), self.norm, nn.Linear(8, 4))
+
+    def forward(self, states: torch.Tensor) -> dict[str, torch.Tensor]:
+        boxes = self.layers(states) + self.places * torch.sigmoid(states[..., :1])
+        if self.how == "mixed":  # each row is made of all
+            boxes = boxes - boxes.mean(1, keepdim=True)
+        best = torch.topk(self.score(states)[..., 0], 5, dim=1).indices
+        found = boxes.gather(1, best.unsqueeze(-1).repeat(1, 1, 4))
+        return {"y": found + (boxes.mean() if self.how == "read" else 0)}
+
+
+@pytest.mark.parametrize(("how", "rows"), [("plain", 5), ("batch", 5), ("mixed", 40), ("read", 40)])
+def test_rows_are_chosen_before_they_are_computed(how: str, rows: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = Chosen(how).eval()
+    path = tmp_path / "model.onnx"
+    free = {} if how == "batch" else {"states": {0: "batch_size"}}
+    write_network(Part(module, {"states": torch.randn(2, 40, 6)}, ["y"], free), path)
+    model = onnx.load(path)
+    relu = next(node.output[0] for node in model.graph.node if node.op_type == "Relu")
+    model.graph.output.append(onnx.helper.make_tensor_value_info(relu, onnx.TensorProto.FLOAT, None))
+    onnx.save(model, path)
+    for batch in (2,) if how == "batch" else (1, 2, 3):
+        given = torch.randn(batch, 40, 6)
+        with torch.no_grad():
+            expected = module(given)["y"].numpy()
+        found = OrtNet(path)({"states": given.numpy()})
+        np.testing.assert_allclose(found["y"], expected, atol=2e-6)
+        assert found[relu].shape == (batch, rows, 8)
+
+
 class Branches(nn.Module):
     """Two normalised convolutions that are added, as RepVGG has them."""
 
