@@ -14,7 +14,7 @@ from PIL import Image
 
 from sensorium.errors import InputError
 from sensorium.media import image
-from sensorium.media.processors import _FAMILIES
+from sensorium.media.processors.families import FAMILIES
 
 transformers = pytest.importorskip("transformers")
 
@@ -187,7 +187,7 @@ def test_preprocessing_equals_transformers(family: str, options: dict[str, Any])
                     np.testing.assert_allclose(got[key], array, rtol=0, atol=2e-6, err_msg=f"{family} {name}")
                 else:
                     np.testing.assert_array_equal(got[key], array.astype(got[key].dtype), err_msg=f"{family} {name}")
-        if "steps" not in _FAMILIES[family] and family not in ("ImageGPT", "Siglip2"):
+        if "steps" not in FAMILIES[family] and family not in ("ImageGPT", "Siglip2"):
             assert image.geometry(written, *picture.size).size == wanted["pixel_values"].shape[:0:-1], name
 
 
