@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from sensorium import performance
 from sensorium.cli import main
 from sensorium.errors import InputError, MissingError, SensoriumError
 from sensorium.nets import Settings, settings
+from sensorium.nets.ort import session_options
 from tests.cases import Trained
 
 Models = Callable[[str], Trained]
@@ -130,8 +132,15 @@ def test_streams_read_ahead_no_further_than_two_batches(models: Models) -> None:
     stream.close()
 
 
-def test_each_core_answers_its_own_sources(models: Models) -> None:
+def test_each_core_answers_its_own_sources(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
     trained = models("image-classification")
+    opened: list[Any] = []
+
+    def options(*given: Any) -> Any:
+        opened.append(given)
+        return session_options(*given)
+
+    monkeypatch.setattr("sensorium.nets.session_options", options)
     sources = [*trained.examples(20), b"no picture", *trained.examples(7)]
     predictor = sensorium.load(trained.run, threads=3)
     found = list(predictor.stream(sources, top_k=1))
@@ -139,6 +148,7 @@ def test_each_core_answers_its_own_sources(models: Models) -> None:
     assert isinstance(found[20][1], InputError)
     assert not predictor.nets._open  # its networks are others, of a thread each, and none is loaded twice
     shared, workers = predictor.nets.apart(8)
+    assert len(opened) == 1
     assert (workers, shared.settings.threads) == (3, 1)
     assert predictor.nets.apart(8)[0] is shared
     for answer, source in zip([answer for _, answer in found], sources[:20]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from sensorium import files
@@ -82,6 +83,7 @@ class FolderNets(Mapping[str, Opened]):
         self.folder = folder
         self.binding = bound.read(folder)
         self._open: dict[str, Opened] = {}
+        self._opening = Lock()
         self._apart: dict[int, FolderNets] = {}
 
     def apart(self, most: int) -> tuple[FolderNets, int]:
@@ -102,21 +104,23 @@ class FolderNets(Mapping[str, Opened]):
         size = sum(self.paths[name].stat().st_size for name in self._open)
         if workers < 2 or how.engine == "openvino" or how.device not in (None, "cpu") or size > LARGE:
             return self, 1
-        if workers not in self._apart:
-            share = replace(how, threads=threads // workers)
-            self._apart[workers] = FolderNets(self.folder, share, self.check)
-        return self._apart[workers], workers
+        with self._opening:
+            if workers not in self._apart:
+                share = replace(how, threads=threads // workers)
+                self._apart[workers] = FolderNets(self.folder, share, self.check)
+            return self._apart[workers], workers
 
     def __getitem__(self, name: str) -> Opened:
-        if name not in self._open:
-            if name not in self.paths:
-                raise KeyError(name)
-            try:
-                self._open[name] = self.bound(self._opened(self.paths[name]))
-            except SensoriumError as error:
-                error.always = True
-                raise
-        return self._open[name]
+        with self._opening:  # several threads may ask for it at once
+            if name not in self._open:
+                if name not in self.paths:
+                    raise KeyError(name)
+                try:
+                    self._open[name] = self.bound(self._opened(self.paths[name]))
+                except SensoriumError as error:
+                    error.always = True
+                    raise
+            return self._open[name]
 
     def _opened(self, path: Path) -> OrtNet | OpenVinoNet:
         how = self.settings
