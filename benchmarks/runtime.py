@@ -415,8 +415,8 @@ same weights: in turns, medians, written by one run of `python benchmarks/runtim
 {cores} cores; its matrix products reach {gflops_1_thread} and {gflops_2_threads} GFLOP/s in fp32 with one and
 two threads, its memory {bandwidth_gb_s} GB/s. `default` is fp32 in ONNX Runtime with equal answers (the last
 column is the largest difference of a score or feature; generated tokens are equal), `bf16` OpenVINO's, `int8`
-ONNX Runtime's, calibrated on the pictures where there are any. Of sixteen pictures the next are read by
-another thread while some are computed. How many times as quick as transformers:
+ONNX Runtime's, calibrated on the pictures where there are any. Of sixteen pictures or texts the next are read
+while some are computed, and with two threads each computes its own. How many times as quick as transformers:
 
 | network | threads | batch | transformers, ms | default, ms | default | bf16 | int8 | differs by |
 |---|---|---|---|---|---|---|---|---|

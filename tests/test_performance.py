@@ -156,7 +156,7 @@ def test_each_core_answers_its_own_sources(models: Models, monkeypatch: pytest.M
         assert answer[0].label == alone[0].label
         assert answer[0].score == pytest.approx(alone[0].score, abs=1e-6)
     for given in ({"threads": 1}, {"engine": "openvino"}):
-        same = sensorium.load(trained.run, **given).nets  # type: ignore[arg-type]
+        same = sensorium.load(trained.run, **given).nets
         assert same.apart(8) == (same, 1)
 
 
