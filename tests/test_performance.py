@@ -158,6 +158,8 @@ def test_each_core_answers_its_own_sources(models: Models, monkeypatch: pytest.M
     for given in ({"threads": 1}, {"engine": "openvino"}):
         same = sensorium.load(trained.run, **given).nets
         assert same.apart(8) == (same, 1)
+    monkeypatch.setattr("sensorium.nets.LARGE", 1000)
+    assert predictor.nets.apart(8) == (predictor.nets, 1)
 
 
 def test_a_model_that_changed_since_it_was_packed_is_refused(models: Models, tmp_path: Path) -> None:

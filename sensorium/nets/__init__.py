@@ -101,7 +101,7 @@ class FolderNets(Mapping[str, Opened]):
         how = self.settings
         threads = how.threads or available_cores()
         workers = min(most, threads)
-        size = sum(self.paths[name].stat().st_size for name in self._open)
+        size = sum(p.stat().st_size for name in self._open for p in self.folder.glob(f"onnx/{self.paths[name].name}*"))
         if workers < 2 or how.engine == "openvino" or how.device not in (None, "cpu") or size > LARGE:
             return self, 1
         with self._opening:
