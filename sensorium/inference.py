@@ -153,8 +153,8 @@ def stream(
     own sources: together they are quicker so than all of them on one after the other.
 
     Args:
-        batch_size: sources that are computed at a time, by all together; None for 16, or 4 where one core computes and
-            another reads the next meanwhile. Twice as many are read ahead.
+        batch_size: sources that are computed at a time, by all cores together; None for 16, for 2 to 4 by each core
+            that computes its own, or for 4 where one core computes and another reads. Twice as many are read ahead.
 
     Yields:
         (source, result) in the order given; where one cannot be answered, the result is the `SensoriumError`.
@@ -169,7 +169,7 @@ def stream(
     waiting = chain(first, waiting)
     workers = 1
     if single and isinstance(nets, FolderNets):
-        nets, workers = nets.apart(min(WORKERS, len(first)))
+        nets, workers = nets.apart(len(first))
     size = max(2, PART * 2 // workers) if workers > 1 else PART if single and free else BATCH_SIZE
     if batch_size:
         size = -(-batch_size // workers)

@@ -20,6 +20,7 @@ __all__ = ["SUFFIXES", "FolderNets", "Opened", "Settings", "split_stem"]
 
 Opened = OrtNet | OpenVinoNet | BoundNet
 
+LARGE = 1 << 30  # bytes of networks that are not loaded a second time
 # File-name suffix of each precision, as transformers.js and the onnx-community folders spell them.
 SUFFIXES = {"fp32": "", "fp16": "_fp16", "int8": "_quantized", "int4": "_q4"}
 
@@ -30,9 +31,6 @@ def split_stem(stem: str) -> tuple[str, str]:
         if suffix and stem.endswith(suffix):
             return stem.removesuffix(suffix), precision
     return stem, "fp32"
-
-
-LARGE = 1 << 30  # bytes of networks that are not loaded a second time
 
 
 class FolderNets(Mapping[str, Opened]):
