@@ -17,12 +17,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
-from PIL import Image
 
 from sensorium.errors import InputError
+
+if TYPE_CHECKING:  # Pillow is loaded by the tasks that see or draw
+    from PIL import Image
 
 Arrays = dict[str, np.ndarray]
 
@@ -162,18 +164,22 @@ def to_json(result: Any) -> Any:
     """A result as JSON values: dataclasses become objects, arrays lists, pictures PNG data URLs, NaN null."""
     if dataclasses.is_dataclass(result) and not isinstance(result, type):
         return {f.name: to_json(getattr(result, f.name)) for f in dataclasses.fields(result)}
-    if isinstance(result, Image.Image):
-        buffer = io.BytesIO()
-        result.save(buffer, "PNG")
-        return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
     if isinstance(result, Mapping):
         return {str(k): to_json(v) for k, v in result.items()}
     if isinstance(result, (list, tuple)):
         return [to_json(v) for v in result]
     if isinstance(result, (np.ndarray, np.generic)):
         return to_json(result.tolist())
-    if isinstance(result, float) and not math.isfinite(result):
-        return None
+    if result is None or isinstance(result, (str, int)):
+        return result
+    if isinstance(result, float):
+        return result if math.isfinite(result) else None
+    from PIL import Image
+
+    if isinstance(result, Image.Image):
+        buffer = io.BytesIO()
+        result.save(buffer, "PNG")
+        return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
     return result
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from PIL import Image
-
-from sensorium.media import drawing, text
+from sensorium.media import text
 from sensorium.ops.classification import Label, shown
 from sensorium.tasks import Arrays
 from sensorium.tasks.shared.classifier import Classifier
 from sensorium.tasks.shared.texts import OfText
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 @dataclass
@@ -53,6 +54,8 @@ class Task(Classifier, OfText):
 
     def draw(self, source: Any, result: list[Label], truth: str | Sequence[str] = ()) -> Image.Image:
         """The text with its labels as bars; where the truth is known, it is marked."""
+        from sensorium.media import drawing
+
         opened = self.open(source)
         body = opened if isinstance(opened, str) else "\n".join(opened)
         return drawing.scores_card(body, *shown(result, truth))

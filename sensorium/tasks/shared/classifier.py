@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from PIL import Image
 
 from sensorium.errors import CallError
-from sensorium.media import charts
 from sensorium.ops import classification
 from sensorium.ops.classification import Label
 from sensorium.tasks import Arrays, Nets, Tally
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 class Classifier:
@@ -81,6 +82,8 @@ class Classifier:
 
     def charts(self, predictions: Sequence[list[Label]], truths: Sequence[Any]) -> dict[str, Image.Image]:
         """The confusion matrix, for one label each."""
+        from sensorium.media import charts
+
         if self.multi:
             return {}
         matrix = np.zeros((len(self.labels), len(self.labels)), np.int64)
