@@ -138,7 +138,7 @@ class TextClassifier(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(B, T) int64 tokens and mask to (B, labels) logits."""
-        total = self.bias.expand(len(input_ids), -1)
+        total = self.bias.expand(input_ids.shape[0], -1)  # `len` may be taken for that of the sample
         for view in self.views:
             numbers, valid = view(input_ids, attention_mask)
             for part in (slice(None, self.longest), slice(self.longest, None))[: 1 + bool(view.words)]:
