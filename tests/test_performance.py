@@ -140,7 +140,7 @@ def test_each_core_answers_its_own_sources(models: Models, monkeypatch: pytest.M
         opened.append(given)
         return session_options(*given)
 
-    monkeypatch.setattr("sensorium.nets.session_options", options)
+    monkeypatch.setattr("sensorium.nets.ort.session_options", options)
     sources = [*trained.examples(20), b"no picture", *trained.examples(7)]
     predictor = sensorium.load(trained.run, threads=3)
     found = list(predictor.stream(sources, top_k=1))

@@ -115,7 +115,7 @@ def test_networks_that_run_once(models: Models, pictures: Path, monkeypatch: pyt
 
     seeing, hearing = models("image-classification"), models("automatic-speech-recognition")
     clip = str(hearing.examples(1)[0])
-    monkeypatch.setattr("sensorium.nets.session_options", options)
+    monkeypatch.setattr("sensorium.nets.ort.session_options", options)
     assert main(["predict", str(seeing.run), str(pictures / "01.png")]) == 0
     assert main(["predict", str(seeing.run), str(pictures / "01.png"), str(pictures / "02.png")]) == 0
     assert main(["predict", str(hearing.run), clip]) == 0

@@ -13,7 +13,7 @@ from sensorium.errors import InputError, MissingError, SensoriumError
 from sensorium.nets import bound
 from sensorium.nets.bound import BoundNet
 from sensorium.nets.openvino import OpenVinoNet
-from sensorium.nets.ort import OrtNet, available_cores, session_options
+from sensorium.nets.ort import OrtNet, available_cores
 from sensorium.nets.settings import Settings
 
 __all__ = ["SUFFIXES", "FolderNets", "Opened", "Settings", "split_stem"]
@@ -123,7 +123,7 @@ class FolderNets(Mapping[str, Opened]):
     def _opened(self, path: Path) -> OrtNet | OpenVinoNet:
         how = self.settings
         if how.engine != "openvino":
-            return OrtNet(path, how.threads, how.device or "cpu", session_options(how.threads, self.once))
+            return OrtNet(path, how.threads, how.device or "cpu", self.once)
         net = OpenVinoNet(path, how.threads, how.precision == "bf16")
         if self.check is not None:
             self.check(path, net)

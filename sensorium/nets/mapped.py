@@ -17,7 +17,8 @@ TENSOR = 1 << 12  # bytes of a tensor's data that are worth a reference
 INLINE = {6, 7, 8}  # int32, int64, string: shapes and axes, that have to be known before any data are read
 
 
-def _number(value: int) -> bytes:
+def encoded(value: int) -> bytes:
+    """A whole number from 0 as protobuf writes it."""
     found = bytearray()
     while value > 127:
         found.append(value & 127 | 128)
@@ -25,13 +26,14 @@ def _number(value: int) -> bytes:
     return bytes([*found, value])
 
 
-def _field(number: int, content: bytes) -> bytes:
-    return _number(number << 3 | 2) + _number(len(content)) + content
+def field(number: int, content: bytes) -> bytes:
+    """A field of a message that has bytes, a text or a message in it."""
+    return encoded(number << 3 | 2) + encoded(len(content)) + content
 
 
 def _entry(key: str, value: str) -> bytes:
     """One entry of TensorProto.external_data (13): StringStringEntryProto."""
-    return _field(13, _field(1, key.encode()) + _field(2, value.encode()))
+    return field(13, field(1, key.encode()) + field(2, value.encode()))
 
 
 def without_weights(path: Path) -> tuple[bytes, os.stat_result] | None:
@@ -62,8 +64,8 @@ def without_weights(path: Path) -> tuple[bytes, os.stat_result] | None:
             tensor = _reference(data, inside, last, path.name)
             if tensor is None:
                 return None
-            graph += _field(5, tensor)
-        written += _field(7, bytes(graph))
+            graph += field(5, tensor)
+        written += field(7, bytes(graph))
     return bytes(written), status
 
 
@@ -82,4 +84,4 @@ def _reference(data: memoryview, at: int, end: int, name: str) -> bytes | None:
     if raw is None or raw[1] < TENSOR or kind_of_data in INLINE:
         return bytes(data[at:end])
     place = _entry("location", name) + _entry("offset", str(raw[0])) + _entry("length", str(raw[1]))
-    return bytes(kept) + place + _number(14 << 3) + b"\x01"
+    return bytes(kept) + place + encoded(14 << 3) + b"\x01"

@@ -12,7 +12,8 @@ import numpy as np
 import onnxruntime as ort
 
 from sensorium.errors import InputError, MissingError
-from sensorium.nets.mapped import without_weights
+from sensorium.nets.mapped import LARGE, without_weights
+from sensorium.nets.winograd import rewritten
 from sensorium.vetting import vet
 
 Arrays = dict[str, np.ndarray]
@@ -73,18 +74,29 @@ def fed(path: Path, inputs: Mapping[str, tuple[list[Any], Any]], feeds: Mapping[
     return {name: np.asarray(feeds[name], dtype=dtype, order="C") for name, (_, dtype) in inputs.items()}
 
 
-def _opened(path: Path, options: ort.SessionOptions, provider: str) -> ort.InferenceSession:
-    """A session of a vetted file; the weights of a large one are mapped, not read."""
+def _opened(path: Path, options: ort.SessionOptions, provider: str, as_it_is: bool) -> ort.InferenceSession:
+    """A session of a vetted file; the weights of a large one are mapped, not read.
+
+    Args:
+        as_it_is: not to be written out in other operators, which takes time that several runs on a processor win back.
+    """
+
+    def session(model: str | bytes) -> ort.InferenceSession:
+        return ort.InferenceSession(model, options, providers=[provider], disabled_optimizers=NOT_USED)
+
     # Elsewhere a file that is mapped cannot be replaced.
     small = without_weights(path.resolve()) if os.name == "posix" else None
-    if small is not None:
-        model, status = small
+    content = small[0] if small else path.read_bytes() if path.stat().st_size < LARGE else b""
+    if content:
         options.add_session_config_entry(FOLDER, str(path.resolve().parent))
-        with contextlib.suppress(Exception):  # what needs its data to be opened is read as a whole
-            session = ort.InferenceSession(model, options, providers=[provider], disabled_optimizers=NOT_USED)
-            if os.path.samestat(os.stat(path), status):
-                return session
-    return ort.InferenceSession(str(path), options, providers=[provider], disabled_optimizers=NOT_USED)
+    written = None if as_it_is else rewritten(content)
+    for model in (written, small and content):
+        if model:
+            with contextlib.suppress(Exception):  # what needs its data to be opened is read as a whole
+                found = session(model)
+                if small is None or os.path.samestat(os.stat(path), small[1]):
+                    return found
+    return session(str(path))
 
 
 class OrtNet:
@@ -94,7 +106,8 @@ class OrtNet:
         path: the file.
         threads: of one run; None for all cores this process may use.
         device: a key of `PROVIDERS`.
-        options: of the session, instead of those that `threads` gives.
+        once: it will be run once only, and is not prepared for more.
+        options: of the session, in place of ours; the network is then run as its file has it.
 
     Attributes:
         inputs: name to (shape, dtype); a free axis of a shape is its name or None.
@@ -108,19 +121,25 @@ class OrtNet:
     """
 
     def __init__(
-        self, path: Path, threads: int | None = None, device: str = "cpu", options: ort.SessionOptions | None = None
+        self,
+        path: Path,
+        threads: int | None = None,
+        device: str = "cpu",
+        once: bool = False,
+        options: ort.SessionOptions | None = None,
     ) -> None:
         if PROVIDERS[device] not in ort.get_available_providers():
             has = ", ".join(name for name, provider in PROVIDERS.items() if provider in ort.get_available_providers())
             raise MissingError(
                 f"the installed onnxruntime cannot use {device} (it can use {has}); install the one for {device}"
             )
-        options = options or session_options(threads)
+        as_it_is = once or device != "cpu" or options is not None
+        options = options or session_options(threads, once)
         self.path = path
         self.pieces = device == "cpu"
         vet(path)
         try:
-            self._session = _opened(path, options, PROVIDERS[device])
+            self._session = _opened(path, options, PROVIDERS[device], as_it_is)
             self.inputs: dict[str, tuple[list[Any], Any]] = {
                 i.name: (i.shape, DTYPES.get(i.type, np.float32)) for i in self._session.get_inputs()
             }

@@ -76,7 +76,7 @@ def write_network(part: Part, path: Path) -> None:
     else:
         proto = program.model_proto
     fusions.choose_rows_first(proto.graph)
-    types = fusions.fuse_attention(proto)
+    types, sizes = fusions.fuse_attention(proto), fusions.value_sizes(proto.graph)
     # Shapes noted for the sample's sizes would be wrong for others, and quantisation trips over them.
     del proto.graph.value_info[:]
     proto.graph.value_info.extend(types)
@@ -86,6 +86,8 @@ def write_network(part: Part, path: Path) -> None:
         proto.graph.input.remove(unused)
     fusions.order_gelu(proto.graph)
     fusions.merge_convolutions(proto.graph)
+    fusions.drop_notes(proto)
+    fusions.note_maps(proto.graph, sizes)
     onnx.save(proto, path)
 
 

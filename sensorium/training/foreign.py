@@ -25,6 +25,7 @@ from sensorium.formats.shared.source import File
 from sensorium.formats.torch import exported as programs
 from sensorium.nets.ort import OrtNet
 from sensorium.training.export import write_network
+from sensorium.training.fusions import drop_notes
 from sensorium.training.plan import Part
 
 OPSET = 18
@@ -412,6 +413,7 @@ def exported(folder: str, path: str) -> dict[str, Any]:
                 program, (), input_names=names, output_names=outputs, opset_version=OPSET, dynamo=True, verbose=False
             )
         proto = found.model_proto
+        drop_notes(proto)
         del proto.graph.value_info[:]
         renamed: dict[str, str] = {}
         for entry in [*proto.graph.input, *proto.graph.output]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
+
+from sensorium.nets import winograd
 
 
 def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
@@ -317,6 +319,32 @@ def choose_rows_first(graph: onnx.GraphProto) -> None:
         if rows is not None and len(shape) == 3:
             rewrite(node, rows, shape[1])
     drop_unread(graph)
+
+
+def note_maps(graph: onnx.GraphProto, sizes: Mapping[str, list[int | str]]) -> None:
+    """Note the size of the map, if it is known, at each convolution that is quicker by Winograd's algorithm.
+
+    Args:
+        sizes: the shapes of the graph's values.
+    """
+    weights = {w.name: list(w.dims) for w in graph.initializer}
+    for node in graph.node:
+        map_size = sizes.get(node.output[0], [])[2:] if node.op_type == "Conv" else []
+        if len(map_size) != 2 or not all(isinstance(size, int) and size > 0 for size in map_size):
+            continue
+        ones = all(set(attribute(node, name) or [1]) == {1} for name in ("strides", "dilations"))
+        kept = (attribute(node, "pads"), attribute(node, "group") or 1) == ([1, 1, 1, 1], 1)
+        if ones and kept and winograd.worthwhile(weights.get(node.input[1], []), *map(int, map_size)):
+            node.metadata_props.add(key=winograd.MARK, value="x".join(map(str, map_size)))
+
+
+def drop_notes(model: onnx.ModelProto) -> None:
+    """Remove what the exporter notes of each value: lines of Python, with the names of folders of whoever exports."""
+    for graph in graphs(model.graph):
+        everything = (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output, *graph.value_info)
+        for one in everything:
+            del one.metadata_props[:]
+            one.doc_string = ""
 
 
 def value_sizes(graph: onnx.GraphProto) -> dict[str, list[int | str]]:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from sensorium.nets import winograd
 from sensorium.nets.ort import OrtNet
 from sensorium.training.export import write_network
 from sensorium.training.plan import Part
@@ -189,3 +190,35 @@ def test_convolutions_that_stay_apart(how: str, tmp_path: Path) -> None:
     with torch.no_grad():
         expected = module(given)["y"].numpy()
     np.testing.assert_allclose(OrtNet(path)({"states": given.numpy()})["y"], expected, atol=2e-5)
+
+
+class Convolutions(nn.Module):
+    """Convolutions of which one is wide enough, and of a map large enough, for another algorithm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        wide = winograd.LEAST
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, wide, 3, padding=1),
+            nn.Conv2d(wide, wide, 3, padding=1),
+            nn.Conv2d(wide, wide, 3, padding=1, groups=2),
+            nn.Conv2d(wide, wide, 3, padding=1, stride=2),
+            nn.Conv2d(wide, wide, 3, padding=1),
+        )
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"y": self.layers(x)}
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_maps_that_are_known_are_noted(free: bool, tmp_path: Path) -> None:
+    module, path = Convolutions().eval(), tmp_path / "model.onnx"
+    axes = {0: "batch", 2: "height"} if free else {0: "batch"}
+    x = torch.randn(2, 3, 24, 28)
+    write_network(Part(module, {"x": x}, ["y"], {"x": axes}), path)
+    notes = [{p.key: p.value for p in node.metadata_props} for node in onnx.load(path).graph.node]
+    assert [note for note in notes if note] == ([] if free else [{winograd.MARK: "24x28"}])
+    assert b".py" not in path.read_bytes()  # nor where the exporter found what it exports
+    with torch.no_grad():
+        expected = module(x)["y"].numpy()
+    np.testing.assert_allclose(OrtNet(path)({"x": x.numpy()})["y"], expected, atol=2e-5)
