@@ -1,4 +1,4 @@
-"""Wide 3 x 3 convolutions that are written out when a network is opened: the same answers, and only where it is right."""
+"""Wide 3 x 3 convolutions that are written out as a network is opened: the same answers, and only where it is right."""
 
 from __future__ import annotations
 
